@@ -1,0 +1,161 @@
+//! Live connections and folded denies.
+
+use crate::{Address, layout};
+
+/// A FIN was seen from the initiator.
+pub const FIN_FORWARD: u32 = 1 << 0;
+/// A FIN was seen from the responder.
+pub const FIN_REPLY: u32 = 1 << 1;
+/// A RST was seen from either side.
+pub const RESET: u32 = 1 << 2;
+/// The responder has answered.
+pub const REPLIED: u32 = 1 << 3;
+/// The event of the first packet went into the ring, so `event_packets` are reported already.
+pub const EVENT_SUBMITTED: u32 = 1 << 4;
+
+/// Key of LRU map `CONNTRACK`, as the endpoint sees the connection, so that one lookup serves both
+/// directions. The family of `remote` tells which of the endpoint's addresses is the local one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionKey {
+    /// The other end.
+    pub remote: Address,
+    /// `Endpoint::endpoint`.
+    pub endpoint: u32,
+    /// ICMP echo: the identifier. Protocols without ports: 0.
+    pub local_port: u16,
+    /// ICMP echo: 0. Protocols without ports: 0.
+    pub remote_port: u16,
+    /// IANA number.
+    pub protocol: u8,
+    /// Reserved, zero.
+    pub reserved: [u8; 7],
+}
+
+layout!(ConnectionKey, size = 32, align = 4, {
+    remote @ 0, endpoint @ 16, local_port @ 20, remote_port @ 22, protocol @ 24, reserved @ 25,
+});
+
+/// Value of LRU map `CONNTRACK`. Counters are updated atomically by the kernel programs; user
+/// space reports differences between two readings, beginning with `event_packets` and
+/// `event_bytes` where [`EVENT_SUBMITTED`] is set and with zero where it is not.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Packets of the initiator, as they are on the wire (a GSO packet counts its segments).
+    pub packets: u64,
+    /// Bytes of the initiator's frames as an interface counts them, link header included.
+    pub bytes: u64,
+    /// Packets of the responder.
+    pub reply_packets: u64,
+    /// Bytes of the responder.
+    pub reply_bytes: u64,
+    /// First packet.
+    pub first_ns: u64,
+    /// Last packet of either side.
+    pub last_ns: u64,
+    /// First packet of the responder minus `first_ns`; 0 while there is none.
+    pub reply_delay_ns: u64,
+    /// Policy set that allowed it.
+    pub revision: u64,
+    /// Rule set of the identity entry that allowed it, or 0.
+    pub rule_set_identity: u32,
+    /// Rule set of the CIDR (or any-peer) entry that allowed it, or 0.
+    pub rule_set_cidr: u32,
+    /// `FIN_FORWARD` and the other bits of this module.
+    pub flags: u32,
+    /// Packets already reported by the event of the first packet.
+    pub event_packets: u32,
+    /// Bytes already reported by that event.
+    pub event_bytes: u32,
+    /// Reason of the verdict, see [`crate::event`].
+    pub reason: u8,
+    /// `VERDICT_ALLOW` or `VERDICT_AUDIT`.
+    pub verdict: u8,
+    /// The initiator's direction as the endpoint sees it.
+    pub direction: u8,
+    /// Union of the TCP flags of all packets; 0 for other protocols.
+    pub tcp_flags: u8,
+    /// ICMP type of the first packet.
+    pub icmp_type: u8,
+    /// ICMP code of the first packet.
+    pub icmp_code: u8,
+    /// Reserved, zero.
+    pub reserved: [u8; 6],
+}
+
+layout!(Connection, size = 96, align = 8, {
+    packets @ 0, bytes @ 8, reply_packets @ 16, reply_bytes @ 24, first_ns @ 32, last_ns @ 40,
+    reply_delay_ns @ 48, revision @ 56, rule_set_identity @ 64, rule_set_cidr @ 68, flags @ 72,
+    event_packets @ 76, event_bytes @ 80, reason @ 84, verdict @ 85, direction @ 86,
+    tcp_flags @ 87, icmp_type @ 88, icmp_code @ 89, reserved @ 90,
+});
+
+/// Key of LRU map `DENIES`: a kind of denied attempt. The initiator's port is folded, and the
+/// revision is part of it, so that a row never mixes two policy sets.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DenyKey {
+    /// The other end.
+    pub remote: Address,
+    /// Policy set in force.
+    pub revision: u64,
+    /// `Endpoint::endpoint`.
+    pub endpoint: u32,
+    /// Port that was dialled; 0 for protocols without ports.
+    pub destination_port: u16,
+    /// IANA number.
+    pub protocol: u8,
+    /// Direction as the endpoint sees it.
+    pub direction: u8,
+    /// Reason, see [`crate::event`].
+    pub reason: u8,
+    /// ICMP type, 0 otherwise.
+    pub icmp_type: u8,
+    /// ICMP code, 0 otherwise.
+    pub icmp_code: u8,
+    /// Reserved, zero.
+    pub reserved: [u8; 5],
+    /// Local address of a packet whose source was not the endpoint's; zero otherwise.
+    pub claimed: Address,
+}
+
+layout!(DenyKey, size = 56, align = 8, {
+    remote @ 0, revision @ 16, endpoint @ 24, destination_port @ 28, protocol @ 30, direction @ 31,
+    reason @ 32, icmp_type @ 33, icmp_code @ 34, reserved @ 35, claimed @ 40,
+});
+
+/// Value of LRU map `DENIES`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deny {
+    /// Denied packets (attempts); the first one included.
+    pub count: u64,
+    /// Packets on the wire.
+    pub packets: u64,
+    /// Bytes on the wire, link header included.
+    pub bytes: u64,
+    /// First attempt.
+    pub first_ns: u64,
+    /// Last attempt.
+    pub last_ns: u64,
+    /// Rule set that names the policies that isolate the pod, or the explicit deny.
+    pub rule_set: u32,
+    /// [`EVENT_SUBMITTED`] if the first attempt is reported by its event.
+    pub flags: u32,
+    /// Packets already reported by that event.
+    pub event_packets: u32,
+    /// Bytes already reported by that event.
+    pub event_bytes: u32,
+    /// Initiator's port of the first attempt.
+    pub source_port: u16,
+    /// Union of the TCP flags.
+    pub tcp_flags: u8,
+    /// Reserved, zero.
+    pub reserved: [u8; 5],
+}
+
+layout!(Deny, size = 64, align = 8, {
+    count @ 0, packets @ 8, bytes @ 16, first_ns @ 24, last_ns @ 32, rule_set @ 40, flags @ 44,
+    event_packets @ 48, event_bytes @ 52, source_port @ 56, tcp_flags @ 58, reserved @ 59,
+});

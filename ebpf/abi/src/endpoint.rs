@@ -1,0 +1,58 @@
+//! Which interface belongs to which pod, and what isolates it.
+
+use crate::{Address, layout};
+
+/// Policies select the pod for ingress.
+pub const ISOLATED_INGRESS: u32 = 1 << 0;
+/// Policies select the pod for egress.
+pub const ISOLATED_EGRESS: u32 = 1 << 1;
+/// The pod's policy is compiled and in the maps. Without it packets are judged by
+/// [`DENY_NOT_READY`] and say `not_ready`.
+pub const READY: u32 = 1 << 2;
+/// What happens to packets of a pod that is not [`READY`]: denied if set, allowed if not.
+pub const DENY_NOT_READY: u32 = 1 << 3;
+/// Would-be denies pass and are reported as `audit`.
+pub const AUDIT: u32 = 1 << 4;
+/// The subject has ingress CIDR entries, so the CIDR trie is worth a lookup.
+pub const CIDR_INGRESS: u32 = 1 << 5;
+/// The subject has egress CIDR entries.
+pub const CIDR_EGRESS: u32 = 1 << 6;
+/// Established connections are judged again when the endpoint's revision changes.
+pub const CUT_ESTABLISHED: u32 = 1 << 7;
+
+/// Value of map `ENDPOINTS`, keyed by the host-side interface index (`u32`).
+///
+/// Replaced as a whole, so one packet sees one subject, one revision and one set of flags.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Compiled policy set in force.
+    pub revision: u64,
+    /// Never reused while the maps live, unlike interface indexes.
+    pub endpoint: u32,
+    /// Whose policy entries apply.
+    pub subject: u32,
+    /// `ISOLATED_INGRESS` and the other bits of this module.
+    pub flags: u32,
+    /// Rule set naming the policies that isolate ingress; 0 if none does.
+    pub isolated_by_ingress: u32,
+    /// Rule set naming the policies that isolate egress; 0 if none does.
+    pub isolated_by_egress: u32,
+    /// Bit *n* is set if the subject has entries of port prefix length *n* (0 to 16), bit
+    /// [`crate::policy::ANY_PROTOCOL_BIT`] if it has entries for every protocol. Ingress.
+    pub port_prefixes_ingress: u32,
+    /// The same for egress.
+    pub port_prefixes_egress: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
+    /// The pod's IPv4 address, IPv4-mapped; all zero if it has none.
+    pub address_v4: Address,
+    /// The pod's IPv6 address; all zero if it has none.
+    pub address_v6: Address,
+}
+
+layout!(Endpoint, size = 72, align = 8, {
+    revision @ 0, endpoint @ 8, subject @ 12, flags @ 16, isolated_by_ingress @ 20,
+    isolated_by_egress @ 24, port_prefixes_ingress @ 28, port_prefixes_egress @ 32, reserved @ 36,
+    address_v4 @ 40, address_v6 @ 56,
+});

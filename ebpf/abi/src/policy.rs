@@ -1,0 +1,99 @@
+//! Identities, CIDRs and the rules of a subject.
+//!
+//! The lookup for the first packet of a connection, for subject `s` and direction `d`:
+//!
+//! 1. `identity` = `IDENTITIES[remote address]`, else [`IDENTITY_WORLD`].
+//! 2. `cidr` = longest match of `{s, d, remote address}` in `CIDRS_V4` or `CIDRS_V6` if the
+//!    endpoint's flags say there are entries, else [`PEER_ANY`]. A CIDR's entries carry the rules
+//!    of every block that contains it and of rules without peers, so the longest prefix hides
+//!    nothing.
+//! 3. For each of the two peers, the longest port prefix first, then the entry for every protocol:
+//!    the first entry found of `POLICY` allows and names its rule set. An entry carries the rules
+//!    of every shorter prefix, so again the first one found is the whole answer for that peer.
+//! 4. The connection is allowed if either peer allows; the rules that allowed it are both sets.
+
+use crate::{Address, layout};
+
+/// Peer of rules that name no peer, and of addresses that no CIDR of the subject covers.
+pub const PEER_ANY: u32 = 0;
+/// Identity of an address that belongs to no pod and no node.
+pub const IDENTITY_WORLD: u32 = 1;
+/// Identity of the addresses of the endpoint's own node: always allowed, reason `node_traffic`.
+pub const IDENTITY_LOCAL_NODE: u32 = 2;
+/// Identity of the addresses of other nodes.
+pub const IDENTITY_REMOTE_NODE: u32 = 3;
+/// First identity that stands for a set of labels.
+pub const IDENTITY_FIRST_POD: u32 = 16;
+/// CIDR peers have this bit, so that they never meet an identity.
+pub const PEER_CIDR: u32 = 1 << 31;
+
+/// Bit of `port_prefixes_*` that stands for entries of every protocol.
+pub const ANY_PROTOCOL_BIT: u32 = 17;
+
+/// Key of hash map `POLICY`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PolicyKey {
+    /// Whose rules.
+    pub subject: u32,
+    /// An identity, a CIDR peer or [`PEER_ANY`].
+    pub peer: u32,
+    /// Destination port with the bits beyond `port_prefix` zero.
+    pub port: u16,
+    /// `DIRECTION_INGRESS` or `DIRECTION_EGRESS`.
+    pub direction: u8,
+    /// IANA number; 0 for every protocol (then `port_prefix` and `port` are 0).
+    pub protocol: u8,
+    /// How many leading bits of the port count, 0 to 16.
+    pub port_prefix: u8,
+    /// Reserved, zero.
+    pub reserved: [u8; 3],
+}
+
+layout!(PolicyKey, size = 16, align = 4, {
+    subject @ 0, peer @ 4, port @ 8, direction @ 10, protocol @ 11, port_prefix @ 12, reserved @ 13,
+});
+
+/// Value of hash map `POLICY`: an allow and the rules that make it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyValue {
+    /// Names the rules; user space keeps the table, and an id is never given another meaning.
+    pub rule_set: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
+}
+
+layout!(PolicyValue, size = 8, align = 4, { rule_set @ 0, reserved @ 4 });
+
+/// Data of the LPM trie `CIDRS_V4` (after the prefix length). Value: the CIDR peer (`u32`).
+/// Prefix length = 64 + the block's own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CidrV4 {
+    /// Whose rules.
+    pub subject: u32,
+    /// `DIRECTION_INGRESS` or `DIRECTION_EGRESS`, widened so that nothing is padded.
+    pub direction: u32,
+    /// Network order.
+    pub address: [u8; 4],
+}
+
+layout!(CidrV4, size = 12, align = 4, { subject @ 0, direction @ 4, address @ 8 });
+
+/// Data of the LPM trie `CIDRS_V6`. Value: the CIDR peer (`u32`). Prefix length = 64 + the block's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CidrV6 {
+    /// Whose rules.
+    pub subject: u32,
+    /// `DIRECTION_INGRESS` or `DIRECTION_EGRESS`, widened so that nothing is padded.
+    pub direction: u32,
+    /// Network order.
+    pub address: Address,
+}
+
+layout!(CidrV6, size = 24, align = 4, { subject @ 0, direction @ 4, address @ 8 });
+
+/// Bits before the address in both CIDR tries.
+pub const CIDR_PREFIX_BASE: u32 = 64;

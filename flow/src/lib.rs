@@ -1,0 +1,12 @@
+//! The flow record: one schema table, its Arrow form, and the formats in which processes exchange
+//! and store it.
+//!
+//! Pure: no I/O, no clock. Everything that names a column derives it from [`schema`].
+
+pub mod community_id;
+pub mod manifest;
+pub mod schema;
+pub mod values;
+pub mod wire;
+
+pub use schema::{Column, Flow, FlowBuilder};

@@ -1,0 +1,81 @@
+//! The store's layout: which objects there are and how a reader learns which of them count.
+//!
+//! * `flows/date=YYYY-MM-DD/hour=HH/NAME.parquet`: rows of [`crate::schema::stored_schema`].
+//! * `manifests/VERSION.json`: a [`Manifest`], twenty digits, written once and never changed.
+//!   The one with the highest version is in force. A writer creates the next version only if it
+//!   does not exist, so two writers cannot both succeed and readers never see half a change.
+
+use serde::{Deserialize, Serialize};
+
+/// Prefix of the manifest objects.
+pub const MANIFEST_PREFIX: &str = "manifests";
+/// Prefix of the data objects of table `flows`.
+pub const FLOWS_PREFIX: &str = "flows";
+/// Versions kept behind the newest one, so that a reader may finish with the one it holds.
+pub const MANIFESTS_KEPT: u64 = 16;
+
+/// The complete list of data files at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Counts up by one.
+    pub version: u64,
+    /// Every file, oldest first.
+    pub files: Vec<DataFile>,
+}
+
+/// One Parquet file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// Path from the store's root.
+    pub path: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Least `time` in it.
+    pub min_time_ns: i64,
+    /// Greatest `end_time` in it.
+    pub max_time_ns: i64,
+    /// Version of the columns it was written with.
+    pub schema_version: u32,
+}
+
+impl Manifest {
+    /// Where a version lies.
+    pub fn path(version: u64) -> String {
+        format!("{MANIFEST_PREFIX}/{version:020}.json")
+    }
+
+    /// The version of a path made by [`path`](Self::path); `None` for any other path.
+    pub fn version_of(path: &str) -> Option<u64> {
+        let name = path.strip_prefix(MANIFEST_PREFIX)?.strip_prefix('/')?.strip_suffix(".json")?;
+        (name.len() == 20).then(|| name.parse().ok()).flatten()
+    }
+}
+
+/// Where a data file whose first row is at `time_ns` lies. `name` is unique among all writers.
+pub fn data_path(time_ns: i64, name: &str) -> String {
+    let time = jiff::Timestamp::from_nanosecond(i128::from(time_ns))
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+        .to_zoned(jiff::tz::TimeZone::UTC);
+    format!("{FLOWS_PREFIX}/date={}/hour={:02}/{name}.parquet", time.date(), time.hour())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_partitioned_by_date_and_hour() {
+        let path = data_path(1_700_000_000_000_000_000, "a-1");
+        assert_eq!(path, "flows/date=2023-11-14/hour=22/a-1.parquet");
+    }
+
+    #[test]
+    fn versions_round_trip_and_sort_as_text() {
+        assert_eq!(Manifest::version_of(&Manifest::path(42)), Some(42));
+        assert_eq!(Manifest::version_of("manifests/42.json"), None);
+        assert_eq!(Manifest::version_of("flows/x"), None);
+        assert!(Manifest::path(9) < Manifest::path(10));
+    }
+}

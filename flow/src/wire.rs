@@ -1,0 +1,186 @@
+//! What processes say to each other around Arrow Flight: the JSON in `app_metadata`, tickets and
+//! action bodies. The batches themselves are of [`crate::schema::stored_schema`].
+//!
+//! Collector → relay, `DoPut` with descriptor path [`FLOWS`]: each data message carries a
+//! [`BatchId`]; the relay answers each with a `PutResult` that carries an [`Acknowledgement`].
+//! Sequence numbers count up by one within an epoch; a batch sent again after a reconnect is
+//! recognised and acknowledged without being stored twice.
+//!
+//! Query → relay, `DoGet` with a [`HotTicket`]: the first message carries a [`HotHeader`], each
+//! batch that follows a [`HotPosition`]. The header's manifest and the positions it names are
+//! taken in one step, so stored files and hot batches together hold each row exactly once.
+//!
+//! Query → relay, `DoAction` [`STATUS_ACTION`]: one result, a [`RelayStatus`].
+
+use serde::{Deserialize, Serialize};
+
+/// Descriptor path of the flows stream.
+pub const FLOWS: &str = "flows";
+/// Action type that asks for [`RelayStatus`].
+pub const STATUS_ACTION: &str = "weir.status";
+/// Largest message either side accepts.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+/// Most rows a batch may have.
+pub const MAX_BATCH_ROWS: usize = 1 << 20;
+
+/// Who sent a batch, and which one it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchId {
+    /// The collector, unique in the cluster: its cluster and node.
+    pub collector: String,
+    /// When the collector's process began, nanoseconds since 1970: tells its lives apart.
+    pub epoch: u64,
+    /// Counts up by one, from 1.
+    pub sequence: u64,
+    /// How the collector is; carried by heartbeats and some batches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<CollectorStatus>,
+}
+
+/// Everything up to and including `sequence` of that epoch is the relay's to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    /// From [`BatchId`].
+    pub epoch: u64,
+    /// From [`BatchId`].
+    pub sequence: u64,
+}
+
+/// Asks for the hot batches that the caller does not have yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HotTicket {
+    /// The relay's life that `after` belongs to; if it is another one, everything is sent.
+    pub relay_epoch: u64,
+    /// Batches at this position and before are not sent.
+    pub after: u64,
+}
+
+/// What is hot, and which manifest it completes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HotHeader {
+    /// When the relay's process began, nanoseconds since 1970.
+    pub relay_epoch: u64,
+    /// Manifest version that holds every acknowledged row that is not hot; 0 while there is none.
+    pub manifest_version: u64,
+    /// Position of the oldest hot batch.
+    pub first: u64,
+    /// Position of the newest hot batch; below `first` when nothing is hot.
+    pub last: u64,
+}
+
+/// Where a hot batch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HotPosition {
+    /// Counts up by one within a relay's life.
+    pub position: u64,
+}
+
+/// How a collector is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectorStatus {
+    /// Its cluster.
+    pub cluster: String,
+    /// Its node.
+    pub node: String,
+    /// Its version.
+    pub version: String,
+    /// Policy set in force in the kernel.
+    pub policy_revision: u64,
+    /// Policies in the cluster state.
+    pub policies: u64,
+    /// Local pods whose programs are attached.
+    pub enforced_pods: u64,
+    /// Local pods that should be enforced and are not, as `namespace/name: why`. At most 100.
+    pub unenforced_pods: Vec<String>,
+    /// Rows waiting for an acknowledgement.
+    pub unacknowledged_rows: u64,
+    /// What was lost, by stage, since the collector began.
+    pub lost: Vec<Loss>,
+    /// What is wrong at present, in words: an unreadable manifest, a failed update. At most 100.
+    pub problems: Vec<String>,
+}
+
+/// An exact count of what one stage lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Where: `uplink`, `conntrack`, …
+    pub stage: String,
+    /// What the count counts: `rows`, `connections`, `packets`.
+    pub unit: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// How the relay is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayStatus {
+    /// Its version.
+    pub version: String,
+    /// When its process began, nanoseconds since 1970.
+    pub relay_epoch: u64,
+    /// Rows acknowledged since then.
+    pub rows_acknowledged: u64,
+    /// Rows in memory.
+    pub hot_rows: u64,
+    /// Bytes in memory.
+    pub hot_bytes: u64,
+    /// Rows in files of the manifest in force.
+    pub stored_rows: u64,
+    /// Bytes of those files.
+    pub stored_bytes: u64,
+    /// Number of those files.
+    pub stored_files: u64,
+    /// What is wrong at present, in words.
+    pub problems: Vec<String>,
+    /// Every collector heard of.
+    pub collectors: Vec<CollectorSeen>,
+}
+
+/// A collector as the relay knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectorSeen {
+    /// From [`BatchId`].
+    pub collector: String,
+    /// From [`BatchId`].
+    pub epoch: u64,
+    /// Last sequence acknowledged.
+    pub sequence: u64,
+    /// When it last sent something, nanoseconds since 1970.
+    pub last_seen_ns: u64,
+    /// Its last status.
+    pub status: Option<CollectorStatus>,
+}
+
+/// The JSON form of any message of this module.
+pub fn encode<T: Serialize>(message: &T) -> bytes::Bytes {
+    serde_json::to_vec(message).expect("plain structs always serialise").into()
+}
+
+/// Parses a message of this module.
+///
+/// # Errors
+/// Not JSON, or not of this shape.
+pub fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Older peers read what newer ones write and the other way round, so the bytes are pinned.
+    #[test]
+    fn bytes_are_pinned() {
+        let id = BatchId { collector: "lab/node-1".into(), epoch: 5, sequence: 9, status: None };
+        assert_eq!(&encode(&id)[..], br#"{"collector":"lab/node-1","epoch":5,"sequence":9}"#);
+        let ack = Acknowledgement { epoch: 5, sequence: 9 };
+        assert_eq!(&encode(&ack)[..], br#"{"epoch":5,"sequence":9}"#);
+        let ticket = HotTicket { relay_epoch: 1, after: 2 };
+        assert_eq!(&encode(&ticket)[..], br#"{"relay_epoch":1,"after":2}"#);
+        let header = HotHeader { relay_epoch: 1, manifest_version: 2, first: 3, last: 4 };
+        assert_eq!(
+            &encode(&header)[..],
+            br#"{"relay_epoch":1,"manifest_version":2,"first":3,"last":4}"#
+        );
+    }
+}

@@ -1,0 +1,1 @@
+//! NetworkPolicy and its kin: parsed, compiled, evaluated and explained. Pure.

@@ -1,0 +1,1 @@
+//! SQL and HTTP over hot and stored flows.

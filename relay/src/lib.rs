@@ -1,0 +1,1 @@
+//! Ingest, durability and storage of flows.

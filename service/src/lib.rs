@@ -1,0 +1,1 @@
+//! What every Weir process needs: configuration, logs, metrics, health, clock, ordered shutdown.
