@@ -1,0 +1,41 @@
+# The commands of the README. Each sets up what it needs and says what it installs.
+CACHE := $(or $(WEIR_CACHE),$(HOME)/.cache/weir)
+TARGET := $(or $(CARGO_TARGET_DIR),$(CACHE)/target)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: help demo test build bench lint clean
+
+help:
+	@echo "make demo    build quickly and run the demo (needs root for eBPF and namespaces)"
+	@echo "make test    everything that is checked"
+	@echo "make build   the release binary, bin/weir"
+	@echo "make bench   the tables of docs/PERFORMANCE.md"
+	@echo "make lint    format and lints only"
+	@echo "make clean   remove build output from the cache and from here"
+
+demo:
+	scripts/setup demo
+	scripts/cargo build --profile quick --locked --bin weir
+	$(AS_ROOT) $(TARGET)/quick/weir demo $(DEMO_FLAGS)
+
+test:
+	scripts/setup test
+	scripts/test
+
+build:
+	scripts/setup build
+	scripts/cargo build --release --locked --bin weir
+	mkdir -p bin
+	cp --force $(TARGET)/release/weir bin/weir
+
+bench: build
+	$(AS_ROOT) bin/weir bench all
+
+lint:
+	scripts/setup test
+	scripts/tidy
+	scripts/cargo fmt --all -- --check
+	scripts/cargo clippy --workspace --all-targets --locked -- -D warnings
+
+clean:
+	rm -rf bin $(TARGET)
