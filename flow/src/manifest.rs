@@ -21,6 +21,23 @@ pub struct Manifest {
     pub version: u64,
     /// Every file, oldest first.
     pub files: Vec<DataFile>,
+    /// How far each collector's batches are in these files, so that a relay that starts anew still
+    /// recognises what is sent again, and notices what is missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stored: Vec<StoredUpTo>,
+}
+
+/// Every batch of one life of a collector up to and including `sequence` is in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredUpTo {
+    /// From [`crate::wire::BatchId`].
+    pub collector: String,
+    /// From [`crate::wire::BatchId`].
+    pub epoch: u64,
+    /// From [`crate::wire::BatchId`].
+    pub sequence: u64,
+    /// When the collector was last heard, nanoseconds since 1970; long silent ones are forgotten.
+    pub last_seen_ns: u64,
 }
 
 /// One Parquet file.

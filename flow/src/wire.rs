@@ -4,11 +4,14 @@
 //! Collector → relay, `DoPut` with descriptor path [`FLOWS`]: each data message carries a
 //! [`BatchId`]; the relay answers each with a `PutResult` that carries an [`Acknowledgement`].
 //! Sequence numbers count up by one within an epoch; a batch sent again after a reconnect is
-//! recognised and acknowledged without being stored twice.
+//! recognised and acknowledged without being stored twice. A message without a data header is a
+//! heartbeat: only its [`BatchId::status`] counts, and the answer acknowledges what is known of
+//! that epoch.
 //!
-//! Query → relay, `DoGet` with a [`HotTicket`]: the first message carries a [`HotHeader`], each
-//! batch that follows a [`HotPosition`]. The header's manifest and the positions it names are
-//! taken in one step, so stored files and hot batches together hold each row exactly once.
+//! Query → relay, `DoGet` with a [`HotTicket`]: the first message, the schema, carries a
+//! [`HotHeader`], each batch that follows a [`HotPosition`]. The header's manifest and the
+//! positions it names are taken in one step, so stored files and hot batches together hold each
+//! row exactly once.
 //!
 //! Query → relay, `DoAction` [`STATUS_ACTION`]: one result, a [`RelayStatus`].
 
