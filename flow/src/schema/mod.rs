@@ -12,10 +12,10 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
-use kind::{Kind, column_of};
+use kind::column_of;
 pub use kind::{
-    LabelMap, Labels, Names, Policies, Text, TextOrNull, TimestampNs, UInt8OrNull, UInt16OrNull,
-    UInt64, UInt64OrNull,
+    Kind, LabelMap, Labels, Names, Policies, Text, TextOrNull, TimestampNs, UInt8OrNull,
+    UInt16OrNull, UInt64, UInt64OrNull,
 };
 
 /// Bumped with every change of the stored columns; files of older versions are fixed up on read.
