@@ -1,1 +1,22 @@
 //! SQL and HTTP over hot and stored flows.
+//!
+//! [`Query::bind`] takes the address, [`Query::run`] serves until told to stop. The rows come from
+//! two places that never overlap: the relay's hot batches over Arrow Flight, and the Parquet files
+//! of the manifest that those batches complete. Nothing is ever written.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
+
+mod catalog;
+mod config;
+mod engine;
+mod error;
+mod filter;
+mod guard;
+mod http;
+mod output;
+mod service;
+#[cfg(test)]
+mod testing;
+
+pub use config::{Limits, QueryConfig};
+pub use error::StartError;
+pub use service::Query;

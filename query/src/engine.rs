@@ -1,0 +1,240 @@
+//! Plans and runs queries on threads of their own, within limits.
+//!
+//! A query is one task there. It sends batches through a channel of two; whoever asked reads them,
+//! watches the clock, and ends the task by going away.
+
+mod answer;
+mod cooperate;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider, SchemaProvider,
+};
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::SessionConfig;
+use futures::StreamExt as _;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+pub(crate) use answer::{Answer, Next};
+pub(crate) use request::{FlowsRequest, Order, Request, time};
+
+use crate::catalog::FLOWS;
+use crate::catalog::snapshot::Snapshots;
+use crate::catalog::store::Store;
+use crate::catalog::table::Flows;
+use crate::config::Limits;
+use crate::error::{QueryError, StartError};
+use crate::guard::admission::Admission;
+use crate::guard::{self, functions};
+use answer::{AbortOnDrop, Head, Message};
+
+/// Stack of the threads that plan and run. Planning recurses over expressions: in a dev build the
+/// longest SQL that the guard lets through needs less than a quarter of this.
+const STACK_BYTES: usize = 32 * 1024 * 1024;
+/// Threads for reading files.
+const MAX_BLOCKING_THREADS: usize = 64;
+/// Parsed Parquet footers kept.
+const METADATA_CACHE_BYTES: usize = 128 * 1024 * 1024;
+
+/// Runs queries.
+pub(crate) struct Engine {
+    /// Taken out on drop: a runtime must not be dropped where blocking is not allowed.
+    threads: Option<Runtime>,
+    state: SessionState,
+    snapshots: Arc<Snapshots>,
+    admission: Admission,
+    limits: Limits,
+}
+
+impl Engine {
+    pub(crate) fn new(limits: Limits, snapshots: Snapshots) -> Result<Self, StartError> {
+        let failed = |cause: &dyn std::fmt::Display| StartError::Engine(cause.to_string());
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(limits.worker_threads())
+            .max_blocking_threads(MAX_BLOCKING_THREADS)
+            .thread_stack_size(STACK_BYTES)
+            .thread_name("weir-query")
+            .enable_all()
+            .build()
+            .map_err(|error| failed(&error))?;
+        let environment = environment(&limits, &snapshots.store).map_err(|error| failed(&error))?;
+        let mut state = SessionStateBuilder::new()
+            .with_config(configuration(&limits))
+            .with_runtime_env(environment)
+            .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(cooperate::Cooperate))
+            .build();
+        functions::restrict(&mut state).map_err(|error| failed(&error))?;
+        Ok(Self {
+            threads: Some(threads),
+            state,
+            snapshots: Arc::new(snapshots),
+            admission: Admission::new(&limits),
+            limits,
+        })
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
+    }
+
+    /// Queries that run.
+    pub(crate) fn running(&self) -> usize {
+        self.admission.running()
+    }
+
+    /// Begins a query and returns when its first rows are there. It ends when the answer is
+    /// dropped.
+    pub(crate) async fn run(&self, request: Request, limit: usize) -> Result<Answer, QueryError> {
+        let started = Instant::now();
+        let permit = self.admission.enter().await?;
+        let limit = limit.min(self.limits.max_rows);
+        let flows = Flows::new(self.snapshots.clone());
+        let state = self.state_with(flows.clone())?;
+        let (messages, receiver) = mpsc::channel(2);
+        let threads = self.threads.as_ref().expect("the runtime is there until drop");
+        let task = threads.spawn(async move {
+            let _permit = permit;
+            let message = match work(&state, &flows, request, limit, &messages).await {
+                Ok(truncated) => Message::End { truncated },
+                Err(error) => Message::Failed(error),
+            };
+            // Fails only if nobody listens any more.
+            let _ = messages.send(message).await;
+        });
+        let task = AbortOnDrop(task.abort_handle());
+        Answer::begin(receiver, task, started, self.limits.timeout, limit).await
+    }
+
+    /// The session of one query: what all share, and its own table.
+    fn state_with(&self, flows: Arc<Flows>) -> Result<SessionState, QueryError> {
+        let schema = MemorySchemaProvider::new();
+        schema.register_table(FLOWS.into(), Arc::new(flows.view()?))?;
+        let catalog = MemoryCatalogProvider::new();
+        let options = &self.state.config_options().catalog;
+        catalog.register_schema(&options.default_schema, Arc::new(schema))?;
+        let catalogs = MemoryCatalogProviderList::new();
+        catalogs.register_catalog(options.default_catalog.clone(), Arc::new(catalog));
+        let mut state = self.state.clone();
+        state.register_catalog_list(Arc::new(catalogs));
+        Ok(state)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+/// Plans, runs and sends. Returns whether rows were cut off.
+async fn work(
+    state: &SessionState,
+    flows: &Arc<Flows>,
+    request: Request,
+    limit: usize,
+    messages: &mpsc::Sender<Message>,
+) -> Result<bool, QueryError> {
+    let plan = match request {
+        Request::Sql(sql) => guard::plan(state, &sql).await?,
+        Request::Flows(request) => request.plan(flows)?,
+    };
+    let plan = bounded(plan, limit)?;
+    let physical = state.create_physical_plan(&plan).await?;
+    let schema = physical.schema();
+    let mut batches = execute_stream(physical, state.task_ctx())?;
+    let mut head = Some(Head { schema, warnings: flows.warnings() });
+    let mut rows = 0;
+    while let Some(batch) = batches.next().await {
+        let mut batch = batch?;
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        let truncated = rows + batch.num_rows() > limit;
+        if truncated {
+            batch = batch.slice(0, limit - rows);
+        }
+        rows += batch.num_rows();
+        // The head waits for the first rows, so that most errors come before it.
+        if let Some(head) = head.take() {
+            send(messages, Message::Head(head)).await?;
+        }
+        if batch.num_rows() > 0 {
+            send(messages, Message::Batch(batch)).await?;
+        }
+        if truncated {
+            return Ok(true);
+        }
+    }
+    if let Some(head) = head.take() {
+        send(messages, Message::Head(head)).await?;
+    }
+    Ok(false)
+}
+
+async fn send(messages: &mpsc::Sender<Message>, message: Message) -> Result<(), QueryError> {
+    let gone = |_| QueryError::Internal("nobody waits for the answer".into());
+    messages.send(message).await.map_err(gone)
+}
+
+/// One row more than the limit is enough to know that rows are cut off.
+fn bounded(plan: LogicalPlan, limit: usize) -> Result<LogicalPlan, QueryError> {
+    if matches!(
+        plan,
+        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_)
+    ) {
+        return Ok(plan);
+    }
+    let builder = datafusion::logical_expr::LogicalPlanBuilder::from(plan);
+    Ok(builder.limit(0, Some(limit.saturating_add(1)))?.build()?)
+}
+
+fn configuration(limits: &Limits) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(limits.worker_threads())
+        .with_information_schema(false)
+        .with_create_default_catalog_and_schema(false);
+    let options = config.options_mut();
+    options.execution.enable_recursive_ctes = false;
+    options.execution.parquet.pushdown_filters = true;
+    options.execution.parquet.reorder_filters = true;
+    config
+}
+
+fn environment(limits: &Limits, store: &Store) -> datafusion::error::Result<Arc<RuntimeEnv>> {
+    let top = NonZeroUsize::new(3).expect("three is not zero");
+    let pool = TrackConsumersPool::new(FairSpillPool::new(limits.memory_bytes), top);
+    let mode = match limits.spill_bytes {
+        0 => DiskManagerMode::Disabled,
+        _ => DiskManagerMode::OsTmpDirectory,
+    };
+    let disk = DiskManagerBuilder::default()
+        .with_mode(mode)
+        .with_max_temp_directory_size(limits.spill_bytes);
+    let environment = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(pool))
+        .with_disk_manager_builder(disk)
+        .with_metadata_cache_limit(METADATA_CACHE_BYTES)
+        .build_arc()?;
+    environment.register_object_store(Store::url().as_ref(), store.objects());
+    Ok(environment)
+}

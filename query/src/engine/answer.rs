@@ -1,0 +1,178 @@
+//! The answer to a query, as it comes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::error::QueryError;
+
+/// What the task of a query says: the head, batches, and how it ended.
+#[derive(Debug)]
+pub(super) enum Message {
+    Head(Head),
+    Batch(RecordBatch),
+    End { truncated: bool },
+    Failed(QueryError),
+}
+
+/// What is known before the first row.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) schema: SchemaRef,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Ends a query's task with the interest in it.
+#[derive(Debug)]
+pub(super) struct AbortOnDrop(pub(super) AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Rows.
+    Batch(RecordBatch),
+    /// That was all; or all that the limit allows.
+    End { truncated: bool },
+}
+
+/// A running query. Dropping it ends the query.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    schema: SchemaRef,
+    warnings: Vec<String>,
+    limit: usize,
+    started: Instant,
+    timeout: Duration,
+    messages: mpsc::Receiver<Message>,
+    _task: AbortOnDrop,
+}
+
+impl Answer {
+    /// Waits for the head.
+    pub(super) async fn begin(
+        mut messages: mpsc::Receiver<Message>,
+        task: AbortOnDrop,
+        started: Instant,
+        timeout: Duration,
+        limit: usize,
+    ) -> Result<Self, QueryError> {
+        match receive(&mut messages, started, timeout).await? {
+            Message::Head(head) => Ok(Self {
+                schema: distinct_names(&head.schema),
+                warnings: head.warnings,
+                limit,
+                started,
+                timeout,
+                messages,
+                _task: task,
+            }),
+            Message::Failed(error) => Err(error),
+            Message::Batch(_) | Message::End { .. } => {
+                Err(QueryError::Internal("an answer began without its head".into()))
+            }
+        }
+    }
+
+    /// The columns; no two have the same name.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// What the reader must know about the rows.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Most rows of this answer.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// When the query came.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The next rows, or the end. Not to be called after the end or an error.
+    pub(crate) async fn next(&mut self) -> Result<Next, QueryError> {
+        match receive(&mut self.messages, self.started, self.timeout).await? {
+            Message::Batch(batch) => batch
+                .with_schema(self.schema.clone())
+                .map(Next::Batch)
+                .map_err(|error| QueryError::Internal(error.to_string())),
+            Message::End { truncated } => Ok(Next::End { truncated }),
+            Message::Failed(error) => Err(error),
+            Message::Head(_) => Err(QueryError::Internal("a second head".into())),
+        }
+    }
+}
+
+async fn receive(
+    messages: &mut mpsc::Receiver<Message>,
+    started: Instant,
+    timeout: Duration,
+) -> Result<Message, QueryError> {
+    let left = timeout.saturating_sub(started.elapsed());
+    match tokio::time::timeout(left, messages.recv()).await {
+        Ok(Some(message)) => Ok(message),
+        // Whoever ends without a word has panicked.
+        Ok(None) => Err(QueryError::Internal(
+            "the query broke off; this is a defect, please report it with the query".into(),
+        )),
+        Err(_) => Err(QueryError::TimedOut(timeout.as_secs())),
+    }
+}
+
+/// Joins may give two columns the same name; the second becomes `name_2`.
+fn distinct_names(schema: &SchemaRef) -> SchemaRef {
+    let mut taken: HashMap<String, usize> = HashMap::new();
+    for field in schema.fields() {
+        taken.insert(field.name().clone(), 0);
+    }
+    let mut fields = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let mut name = field.name().clone();
+        let mut seen = taken.get(&name).copied().unwrap_or(0) + 1;
+        taken.insert(name.clone(), seen);
+        if seen > 1 {
+            while taken.contains_key(&name) {
+                name = format!("{}_{seen}", field.name());
+                seen += 1;
+            }
+            taken.insert(name.clone(), 1);
+        }
+        fields.push(Field::clone(field).with_name(name));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+
+    use super::*;
+
+    #[test]
+    fn columns_of_the_same_name_are_told_apart() {
+        let names = |names: &[&str]| {
+            let fields: Vec<_> =
+                names.iter().map(|name| Field::new(*name, DataType::Int64, true)).collect();
+            let schema = distinct_names(&Arc::new(Schema::new(fields)));
+            schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&["a", "b"]), ["a", "b"]);
+        assert_eq!(names(&["a", "a", "a"]), ["a", "a_2", "a_3"]);
+        assert_eq!(names(&["a", "a_2", "a"]), ["a", "a_2", "a_3"]);
+    }
+}

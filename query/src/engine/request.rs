@@ -1,0 +1,67 @@
+//! What can be asked for, besides SQL: the latest or earliest flows that pass a filter.
+
+use std::sync::Arc;
+
+use datafusion::common::ScalarValue;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
+
+use crate::catalog::FLOWS;
+use crate::catalog::table::Flows;
+use crate::error::QueryError;
+use crate::filter::Filter;
+
+/// A query.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Any read-only SQL.
+    Sql(String),
+    /// Rows of `flows`.
+    Flows(FlowsRequest),
+}
+
+/// By `time`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Earliest first.
+    Ascending,
+    /// Latest first.
+    #[default]
+    Descending,
+}
+
+/// Rows of `flows` in order of time.
+#[derive(Debug, Default)]
+pub(crate) struct FlowsRequest {
+    /// Which rows.
+    pub(crate) filter: Option<Filter>,
+    /// Not before, nanoseconds since 1970.
+    pub(crate) since: Option<i64>,
+    /// Before, nanoseconds since 1970.
+    pub(crate) until: Option<i64>,
+    /// Which end first.
+    pub(crate) order: Order,
+    /// How many.
+    pub(crate) limit: usize,
+}
+
+impl FlowsRequest {
+    pub(super) fn plan(self, flows: &Arc<Flows>) -> Result<LogicalPlan, QueryError> {
+        let view = Arc::new(flows.clone().view()?);
+        let since = self.since.map(|since| col("time").gt_eq(time(since)));
+        let until = self.until.map(|until| col("time").lt(time(until)));
+        let filter = self.filter.map(Filter::into_expr);
+        let ascending = self.order == Order::Ascending;
+        let mut plan = LogicalPlanBuilder::scan(FLOWS, provider_as_source(view), None)?;
+        for condition in [since, until, filter].into_iter().flatten() {
+            plan = plan.filter(condition)?;
+        }
+        let plan = plan.sort([col("time").sort(ascending, false)])?;
+        Ok(plan.limit(0, Some(self.limit))?.build()?)
+    }
+}
+
+/// A literal of the type of column `time`.
+pub(crate) fn time(nanoseconds: i64) -> Expr {
+    lit(ScalarValue::TimestampNanosecond(Some(nanoseconds), Some("UTC".into())))
+}

@@ -1,0 +1,130 @@
+//! Why a query has no answer, and why the service does not start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
+
+use crate::catalog::names;
+
+/// Why a query has no answer. The text says what to do about it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The text of the query is wrong or not allowed.
+    #[error("{0}")]
+    Invalid(String),
+    /// It would need more memory or disk than queries may use.
+    #[error(
+        "the query needs more memory than queries may use ({0}): narrow it by time, \
+         select fewer columns or group by fewer values"
+    )]
+    OutOfMemory(String),
+    /// It took too long.
+    #[error(
+        "the query did not end within {0} seconds: narrow it by time, or add conditions to joins"
+    )]
+    TimedOut(u64),
+    /// Too many queries run and wait.
+    #[error(
+        "{running} queries run and {waiting} wait already: try again in a few seconds, \
+         or raise the limits `concurrent` and `queued` of the query service"
+    )]
+    TooBusy {
+        /// The limit of running queries.
+        running: usize,
+        /// The limit of waiting queries.
+        waiting: usize,
+    },
+    /// The store or the relay cannot be read.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A defect of the service.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl From<DataFusionError> for QueryError {
+    fn from(error: DataFusionError) -> Self {
+        let root = error.find_root();
+        if let DataFusionError::External(inner) = root
+            && let Some(own) = inner.downcast_ref::<QueryError>()
+        {
+            return own.clone();
+        }
+        let text = || first_line(&root.strip_backtrace());
+        match root {
+            DataFusionError::ResourcesExhausted(_) => {
+                Self::OutOfMemory(text().replace("Resources exhausted: ", ""))
+            }
+            DataFusionError::SchemaError(error, _) => Self::Invalid(names::explain(error)),
+            DataFusionError::SQL(error, _) => Self::Invalid(match error.as_ref() {
+                ParserError::RecursionLimitExceeded => {
+                    "the SQL is nested too deeply: use fewer parentheses and subqueries".into()
+                }
+                ParserError::TokenizerError(message) | ParserError::ParserError(message) => {
+                    format!("the SQL cannot be read: {}", first_line(message))
+                }
+            }),
+            DataFusionError::ObjectStore(_)
+            | DataFusionError::IoError(_)
+            | DataFusionError::ParquetError(_) => {
+                Self::Unavailable(format!("the store cannot be read: {}", text()))
+            }
+            DataFusionError::Internal(_)
+            | DataFusionError::ExecutionJoin(_)
+            | DataFusionError::External(_) => Self::Internal(text()),
+            _ => Self::Invalid(text()),
+        }
+    }
+}
+
+impl From<QueryError> for DataFusionError {
+    fn from(error: QueryError) -> Self {
+        DataFusionError::External(Box::new(error))
+    }
+}
+
+/// Messages of libraries may carry plans and traces; the first line says what is wrong.
+fn first_line(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    let mut end = line.len().min(1000);
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    line[..end].to_owned()
+}
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The HTTP address cannot be bound.
+    #[error("cannot listen for HTTP on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store's directory cannot be used.
+    #[error("cannot use {} as the store: {cause}", path.display())]
+    Store {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        cause: String,
+    },
+    /// The relay's address cannot be parsed.
+    #[error(
+        "the relay's address {address:?} is wrong ({cause}): give http://host:port or unix:///path"
+    )]
+    Relay {
+        /// The address.
+        address: String,
+        /// Why.
+        cause: String,
+    },
+    /// The threads for queries cannot be started.
+    #[error("cannot start the query engine: {0}")]
+    Engine(String),
+}

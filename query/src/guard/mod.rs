@@ -1,0 +1,105 @@
+//! The one guard that every query passes, whatever door it comes through.
+//!
+//! What the engine's own limits (memory, time, rows) cannot stop is refused before planning: a deep
+//! or long expression would overflow the stack and abort the process, a chain of doubled
+//! subqueries would never end planning. What is left is planned, checked to be read-only, and runs
+//! on threads with large stacks.
+
+pub(crate) mod admission;
+pub(crate) mod functions;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use datafusion::execution::SessionState;
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+
+use crate::error::QueryError;
+
+/// Largest SQL text.
+pub(crate) const MAX_SQL_BYTES: usize = 64 * 1024;
+/// Most words, numbers and operators; commas, blanks and comments do not count.
+const MAX_TOKENS: usize = 1_000;
+/// Deepest nesting that the parser follows.
+const MAX_PARSER_DEPTH: usize = 50;
+
+/// Plans a read-only query.
+pub(crate) async fn plan(state: &SessionState, sql: &str) -> Result<LogicalPlan, QueryError> {
+    let statement = parse(sql)?;
+    let plan = state.statement_to_plan(statement).await?;
+    read_only().verify_plan(&plan).map_err(|_| refuse_writes())?;
+    Ok(plan)
+}
+
+/// Parses one statement that only reads.
+fn parse(sql: &str) -> Result<Statement, QueryError> {
+    if sql.len() > MAX_SQL_BYTES {
+        return Err(QueryError::Invalid(format!(
+            "the SQL has {} bytes, {MAX_SQL_BYTES} are allowed",
+            sql.len()
+        )));
+    }
+    let dialect = GenericDialect {};
+    let tokens = Tokenizer::new(&dialect, sql)
+        .tokenize()
+        .map_err(|error| QueryError::Invalid(format!("the SQL cannot be read: {error}")))?;
+    let counted = |token: &&Token| !matches!(token, Token::Whitespace(_) | Token::Comma);
+    let count = tokens.iter().filter(counted).count();
+    if count > MAX_TOKENS {
+        return Err(QueryError::Invalid(format!(
+            "the SQL has {count} words and operators, {MAX_TOKENS} are allowed: use IN (…) \
+             instead of OR, or split the query"
+        )));
+    }
+    let mut statements = DFParserBuilder::new(sql)
+        .with_dialect(&dialect)
+        .with_recursion_limit(MAX_PARSER_DEPTH)
+        .build()
+        .and_then(|mut parser| parser.parse_statements())?;
+    if statements.len() > 1 {
+        return Err(QueryError::Invalid("only one statement at a time is allowed".into()));
+    }
+    let statement = statements
+        .pop_front()
+        .ok_or_else(|| QueryError::Invalid("the SQL is empty: send a SELECT".into()))?;
+    let reading = reads(&statement).ok_or_else(refuse_writes)?;
+    shape::check(reading)?;
+    Ok(statement)
+}
+
+/// The statement that runs, if it is one that only reads.
+fn reads(statement: &Statement) -> Option<&ast::Statement> {
+    match statement {
+        Statement::Statement(inner) => match inner.as_ref() {
+            ast::Statement::Query(_) | ast::Statement::ExplainTable { .. } => Some(inner),
+            ast::Statement::Explain { statement, .. } => {
+                matches!(statement.as_ref(), ast::Statement::Query(_)).then_some(statement.as_ref())
+            }
+            _ => None,
+        },
+        Statement::Explain(explain) => match explain.statement.as_ref() {
+            Statement::Statement(inner) if matches!(inner.as_ref(), ast::Statement::Query(_)) => {
+                Some(inner)
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn read_only() -> SQLOptions {
+    SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
+}
+
+fn refuse_writes() -> QueryError {
+    QueryError::Invalid(
+        "only SELECT, WITH, VALUES, DESCRIBE and EXPLAIN of these are allowed: \
+         the flow store is read-only"
+            .into(),
+    )
+}

@@ -1,0 +1,94 @@
+//! Errors as clients see them: `{"error":{"code","status","message"}}`.
+
+use axum::Json;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::error::QueryError;
+use crate::filter::FilterError;
+
+/// The paths that the service answers.
+const PATHS: &str = "POST /api/v1/sql, GET /api/v1/flows, /api/v1/schema, /api/v1/status, \
+                     /metrics, /healthz and /readyz";
+
+/// An error with its HTTP code and its machine-readable word.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError {
+    code: StatusCode,
+    status: &'static str,
+    message: String,
+}
+
+impl ApiError {
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", message)
+    }
+
+    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message)
+    }
+
+    pub(super) fn no_such_path(path: &str) -> Self {
+        let message = format!("there is nothing at {path}: this service answers {PATHS}");
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", message)
+    }
+
+    pub(super) fn method(method: &Method, path: &str) -> Self {
+        let message = format!("{method} is not possible at {path}: this service answers {PATHS}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "INVALID_ARGUMENT", message)
+    }
+
+    pub(super) fn too_large(limit: usize) -> Self {
+        let message = format!("the request's body has more than {limit} bytes: send a shorter one");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "INVALID_ARGUMENT", message)
+    }
+
+    pub(super) fn not_json() -> Self {
+        let message = "the body must be JSON: send the header `content-type: application/json`";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "INVALID_ARGUMENT", message)
+    }
+
+    /// What stands behind the key `error`.
+    pub(crate) fn object(&self) -> serde_json::Value {
+        json!({
+            "code": self.code.as_u16(),
+            "status": self.status,
+            "message": self.message,
+        })
+    }
+
+    fn new(code: StatusCode, status: &'static str, message: impl Into<String>) -> Self {
+        Self { code, status, message: message.into() }
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        let (code, status) = match error {
+            QueryError::Invalid(_) => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
+            QueryError::OutOfMemory(_) => (StatusCode::UNPROCESSABLE_ENTITY, "RESOURCE_EXHAUSTED"),
+            QueryError::TimedOut(_) => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED"),
+            QueryError::TooBusy { .. } => (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
+            QueryError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+            QueryError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+        };
+        Self::new(code, status, error.to_string())
+    }
+}
+
+impl From<FilterError> for ApiError {
+    fn from(error: FilterError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.code, Json(json!({"error": self.object()}))).into_response();
+        if self.code == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        response
+    }
+}

@@ -1,0 +1,139 @@
+//! Metrics of the query service.
+
+use std::time::Instant;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::error::QueryError;
+
+/// The registry and what is counted in it.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    queries: Family<QueryLabels, Counter>,
+    seconds: Family<DoorLabels, Histogram>,
+    rows: Family<DoorLabels, Counter>,
+    running: Gauge,
+}
+
+/// Where a query came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Door {
+    /// `POST /api/v1/sql`.
+    Sql,
+    /// `GET /api/v1/flows`.
+    Flows,
+}
+
+/// How a query ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Outcome {
+    Answered,
+    /// The text was wrong or not allowed.
+    Invalid,
+    /// A limit of memory, time or queries.
+    Limited,
+    /// Store, relay or a defect.
+    Failed,
+    /// The client went away.
+    Cancelled,
+}
+
+impl Outcome {
+    pub(crate) fn of(error: &QueryError) -> Self {
+        match error {
+            QueryError::Invalid(_) => Self::Invalid,
+            QueryError::OutOfMemory(_) | QueryError::TimedOut(_) | QueryError::TooBusy { .. } => {
+                Self::Limited
+            }
+            QueryError::Unavailable(_) | QueryError::Internal(_) => Self::Failed,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueryLabels {
+    door: Door,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DoorLabels {
+    door: Door,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("weir_query");
+        let queries = Family::default();
+        let seconds = Family::<DoorLabels, Histogram>::new_with_constructor(|| {
+            Histogram::new(exponential_buckets(0.001, 2.0, 17))
+        });
+        let rows = Family::default();
+        let running = Gauge::default();
+        registry.register("queries", "Queries ended, by door and outcome", queries.clone());
+        registry.register_with_unit(
+            "duration",
+            "From a query's arrival to its end",
+            Unit::Seconds,
+            seconds.clone(),
+        );
+        registry.register("rows", "Rows sent", rows.clone());
+        registry.register("running", "Queries that run now", running.clone());
+        Self { registry, queries, seconds, rows, running }
+    }
+
+    /// Begins to measure a query.
+    pub(crate) fn tally(&self, door: Door) -> Tally {
+        Tally {
+            door,
+            started: Instant::now(),
+            outcome: Outcome::Cancelled,
+            rows: 0,
+            queries: self.queries.clone(),
+            seconds: self.seconds.clone(),
+            rows_sent: self.rows.clone(),
+        }
+    }
+
+    /// All metrics as OpenMetrics text.
+    pub(crate) fn exposition(&self, running: usize) -> String {
+        self.running.set(i64::try_from(running).unwrap_or(i64::MAX));
+        weir_service::admin::exposition(&self.registry)
+    }
+}
+
+/// Measures one query. Dropped before it ended, the query counts as cancelled.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    door: Door,
+    started: Instant,
+    outcome: Outcome,
+    rows: usize,
+    queries: Family<QueryLabels, Counter>,
+    seconds: Family<DoorLabels, Histogram>,
+    rows_sent: Family<DoorLabels, Counter>,
+}
+
+impl Tally {
+    /// Says how the query ended.
+    pub(crate) fn ended(&mut self, outcome: Outcome, rows: usize) {
+        self.outcome = outcome;
+        self.rows = rows;
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        let Self { door, outcome, .. } = *self;
+        self.queries.get_or_create(&QueryLabels { door, outcome }).inc();
+        let door = DoorLabels { door };
+        self.seconds.get_or_create(&door).observe(self.started.elapsed().as_secs_f64());
+        self.rows_sent.get_or_create(&door).inc_by(self.rows as u64);
+    }
+}

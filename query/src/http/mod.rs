@@ -1,0 +1,53 @@
+//! The HTTP door.
+
+pub(crate) mod error;
+mod flows;
+mod host;
+pub(crate) mod metrics;
+mod pages;
+mod reply;
+mod sql;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::http::{Method, Uri};
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use tower_http::compression::CompressionLayer;
+
+use crate::engine::Engine;
+use error::ApiError;
+use metrics::Metrics;
+
+/// What every handler may use.
+pub(crate) struct App {
+    pub(crate) engine: Engine,
+    pub(crate) metrics: Metrics,
+    pub(crate) started: Instant,
+}
+
+/// All routes. `loopback` says whether only this machine can reach the door.
+pub(crate) fn router(app: Arc<App>, loopback: bool) -> Router {
+    let mut router = Router::new()
+        .route("/", get(pages::landing))
+        .route("/healthz", get(pages::healthy))
+        .route("/readyz", get(pages::ready))
+        .route("/metrics", get(pages::metrics))
+        .route("/api/v1/schema", get(pages::schema))
+        .route("/api/v1/sql", post(sql::sql))
+        .route("/api/v1/flows", get(flows::flows))
+        .route("/api/v1/status", get(status::status))
+        .fallback(async |uri: Uri| ApiError::no_such_path(uri.path()))
+        .method_not_allowed_fallback(async |method: Method, uri: Uri| {
+            ApiError::method(&method, uri.path())
+        })
+        .with_state(app);
+    if loopback {
+        router = router.layer(middleware::from_fn(host::only_loopback));
+    }
+    router.layer(CompressionLayer::new())
+}

@@ -1,0 +1,67 @@
+//! The small pages: landing, schema, health, metrics.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use serde_json::{Value, json};
+use weir_flow::schema::columns;
+use weir_service::admin::OPENMETRICS;
+
+use super::App;
+use crate::catalog::FLOWS;
+use crate::filter::filterable;
+use crate::output::type_name;
+
+pub(super) async fn landing() -> Html<&'static str> {
+    Html(include_str!("landing.html"))
+}
+
+pub(super) async fn schema() -> Json<Value> {
+    let columns: Vec<Value> = columns()
+        .iter()
+        .map(|column| {
+            json!({
+                "name": column.name,
+                "type": type_name(&column.data_type),
+                "nullable": column.nullable,
+                "filterable": filterable(column),
+                "doc": column.doc,
+            })
+        })
+        .collect();
+    Json(json!({"tables": [{"name": FLOWS, "columns": columns}]}))
+}
+
+pub(super) async fn healthy() -> &'static str {
+    "ok\n"
+}
+
+/// Ready as soon as there is anything to answer from.
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
+    let snapshots = app.engine.snapshots();
+    let relay = match snapshots.hot.relay().status().await {
+        Ok(_) => return "ready\n".into_response(),
+        Err(error) => error,
+    };
+    match snapshots.store.newest().await {
+        Ok(manifest) if manifest.version > 0 => {
+            format!("ready, from the store alone: {relay}\n").into_response()
+        }
+        Ok(_) => {
+            let text = format!("not ready: the store is empty and {relay}\n");
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+        Err(store) => {
+            let text = format!("not ready: {store}; {relay}\n");
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
+}
+
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let text = app.metrics.exposition(app.engine.running());
+    ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response()
+}

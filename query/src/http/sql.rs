@@ -1,0 +1,54 @@
+//! `POST /api/v1/sql`.
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::App;
+use super::error::ApiError;
+use super::metrics::Door;
+use super::reply::{format, reply};
+use crate::engine::Request;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SqlBody {
+    sql: String,
+    #[serde(default)]
+    format: Option<String>,
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+pub(super) async fn sql(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    // A page of another origin can send anything but this type without asking first.
+    if !is_json(&headers) {
+        return Err(ApiError::not_json());
+    }
+    let limit = app.engine.limits().request_bytes;
+    let body = to_bytes(body, limit).await.map_err(|_| ApiError::too_large(limit))?;
+    let body: SqlBody = serde_json::from_slice(&body).map_err(|error| {
+        ApiError::invalid(format!(
+            "the body cannot be read ({error}): send {{\"sql\":\"select …\"}}, \
+             and \"format\" and \"limit\" if wanted"
+        ))
+    })?;
+    let format = format(body.format.as_deref(), &headers)?;
+    let limit = body.limit.unwrap_or(usize::MAX);
+    reply(&app, Door::Sql, Request::Sql(body.sql), limit, format).await
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"))
+}

@@ -1,0 +1,71 @@
+//! The query service as a whole.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::hot::Hot;
+use crate::catalog::relay::RelayClient;
+use crate::catalog::snapshot::Snapshots;
+use crate::catalog::store::Store;
+use crate::config::QueryConfig;
+use crate::engine::Engine;
+use crate::error::StartError;
+use crate::http::metrics::Metrics;
+use crate::http::{App, router};
+
+/// How long running answers may go on after the service was told to stop.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// A query service that listens but does not answer yet.
+pub struct Query {
+    listener: TcpListener,
+    address: SocketAddr,
+    app: Arc<App>,
+}
+
+impl std::fmt::Debug for Query {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Query").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Query {
+    /// Opens the store, binds the address, and prepares the threads. The relay need not be there.
+    ///
+    /// # Errors
+    /// A setting is wrong, the store's directory cannot be used, or the address cannot be bound.
+    pub async fn bind(config: QueryConfig) -> Result<Self, StartError> {
+        let relay = RelayClient::new(&config.relay)?;
+        let store = Store::open(&config.store)?;
+        let hot = Hot::new(relay, config.limits.hot_bytes);
+        let bound = |source| StartError::Bind { address: config.http, source };
+        let listener = TcpListener::bind(config.http).await.map_err(bound)?;
+        let address = listener.local_addr().map_err(bound)?;
+        let engine = Engine::new(config.limits, Snapshots { hot, store })?;
+        let app = Arc::new(App { engine, metrics: Metrics::new(), started: Instant::now() });
+        Ok(Self { listener, address, app })
+    }
+
+    /// Where HTTP is served.
+    pub fn http_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until told to stop; answers that are under way get a moment to end.
+    ///
+    /// # Errors
+    /// The listener fails.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), std::io::Error> {
+        let router = router(self.app, self.address.ip().is_loopback());
+        let serving = axum::serve(self.listener, router)
+            .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+        tokio::select! {
+            served = async { serving.await } => served,
+            () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE).await } => Ok(()),
+        }
+    }
+}
