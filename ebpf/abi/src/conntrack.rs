@@ -1,6 +1,6 @@
 //! Live connections and folded denies.
 
-use crate::{Address, layout};
+use crate::{Address, PROTOCOL_TCP, layout};
 
 /// A FIN was seen from the initiator.
 pub const FIN_FORWARD: u32 = 1 << 0;
@@ -12,6 +12,32 @@ pub const RESET: u32 = 1 << 2;
 pub const REPLIED: u32 = 1 << 3;
 /// The event of the first packet went into the ring, so `event_packets` are reported already.
 pub const EVENT_SUBMITTED: u32 = 1 << 4;
+/// The initiator has sent more than its SYN (or was first seen in mid-stream): another SYN is
+/// another connection, not a repetition.
+pub const HANDSHAKE: u32 = 1 << 5;
+/// The first packet seen was not one that opens a connection.
+pub const MID_STREAM: u32 = 1 << 6;
+
+/// Bit of [`ConnectionKey::icmp`]: the initiator is the endpoint. Echo requests of both ends with
+/// one identifier are two connections, and what is not an echo has no replies.
+pub const ICMP_FROM_ENDPOINT: u8 = 1 << 0;
+/// Bit of [`ConnectionKey::icmp`]: errors about tracked connections, apart from ICMP that a
+/// policy allowed.
+pub const ICMP_RELATED: u8 = 1 << 1;
+
+/// Silence after which an entry no longer lets packets pass: TCP after the handshake. Longer than
+/// the two hours after which hosts probe idle connections.
+pub const TIMEOUT_TCP_NS: u64 = 3 * 3600 * SECOND;
+/// The same before the handshake is complete.
+pub const TIMEOUT_TCP_OPENING_NS: u64 = 120 * SECOND;
+/// The same once both ends have sent FIN or one has sent RST: late repetitions still belong to it.
+pub const TIMEOUT_TCP_CLOSED_NS: u64 = 20 * SECOND;
+/// The same for other protocols, once the responder has answered.
+pub const TIMEOUT_REPLIED_NS: u64 = 180 * SECOND;
+/// The same while it has not.
+pub const TIMEOUT_UNREPLIED_NS: u64 = 60 * SECOND;
+
+const SECOND: u64 = 1_000_000_000;
 
 /// Key of LRU map `CONNTRACK`, as the endpoint sees the connection, so that one lookup serves both
 /// directions. The family of `remote` tells which of the endpoint's addresses is the local one.
@@ -28,17 +54,34 @@ pub struct ConnectionKey {
     pub remote_port: u16,
     /// IANA number.
     pub protocol: u8,
+    /// [`ICMP_FROM_ENDPOINT`] and [`ICMP_RELATED`]; 0 for other protocols.
+    pub icmp: u8,
     /// Reserved, zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 6],
 }
 
 layout!(ConnectionKey, size = 32, align = 4, {
-    remote @ 0, endpoint @ 16, local_port @ 20, remote_port @ 22, protocol @ 24, reserved @ 25,
+    remote @ 0, endpoint @ 16, local_port @ 20, remote_port @ 22, protocol @ 24, icmp @ 25,
+    reserved @ 26,
 });
+
+/// Key of LRU map `CLOSED`, whose values are [`Connection`]s that a new connection of the same key
+/// has replaced in `CONNTRACK`: what they counted is still to be reported.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClosedKey {
+    /// The key it had.
+    pub connection: ConnectionKey,
+    /// `Connection::first_ns`.
+    pub first_ns: u64,
+}
+
+layout!(ClosedKey, size = 40, align = 8, { connection @ 0, first_ns @ 32 });
 
 /// Value of LRU map `CONNTRACK`. Counters are updated atomically by the kernel programs; user
 /// space reports differences between two readings, beginning with `event_packets` and
-/// `event_bytes` where [`EVENT_SUBMITTED`] is set and with zero where it is not.
+/// `event_bytes` where [`EVENT_SUBMITTED`] is set and with zero where it is not. Another `first_ns`
+/// under the same key is another connection; the one before it is in `CLOSED`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
@@ -159,3 +202,39 @@ layout!(Deny, size = 64, align = 8, {
     count @ 0, packets @ 8, bytes @ 16, first_ns @ 24, last_ns @ 32, rule_set @ 40, flags @ 44,
     event_packets @ 48, event_bytes @ 52, source_port @ 56, tcp_flags @ 58, reserved @ 59,
 });
+
+impl Connection {
+    /// Both ends have sent FIN, or one has sent RST.
+    pub const fn is_closed(&self) -> bool {
+        is_closed(self.flags)
+    }
+
+    /// Silence after which the entry lets no packet pass.
+    pub const fn timeout_ns(&self, protocol: u8) -> u64 {
+        timeout_ns(protocol, self.flags)
+    }
+}
+
+/// [`Connection::is_closed`] for its flags.
+#[inline(always)]
+pub const fn is_closed(flags: u32) -> bool {
+    flags & RESET != 0 || flags & (FIN_FORWARD | FIN_REPLY) == FIN_FORWARD | FIN_REPLY
+}
+
+/// [`Connection::timeout_ns`] for its flags.
+#[inline(always)]
+pub const fn timeout_ns(protocol: u8, flags: u32) -> u64 {
+    if protocol == PROTOCOL_TCP {
+        if is_closed(flags) {
+            TIMEOUT_TCP_CLOSED_NS
+        } else if flags & HANDSHAKE != 0 {
+            TIMEOUT_TCP_NS
+        } else {
+            TIMEOUT_TCP_OPENING_NS
+        }
+    } else if flags & REPLIED != 0 {
+        TIMEOUT_REPLIED_NS
+    } else {
+        TIMEOUT_UNREPLIED_NS
+    }
+}

@@ -20,7 +20,7 @@ pub const CIDR_EGRESS: u32 = 1 << 6;
 /// Established connections are judged again when the endpoint's revision changes.
 pub const CUT_ESTABLISHED: u32 = 1 << 7;
 
-/// Value of map `ENDPOINTS`, keyed by the host-side interface index (`u32`).
+/// Who a pod is and what isolates it.
 ///
 /// Replaced as a whole, so one packet sees one subject, one revision and one set of flags.
 #[repr(C)]
@@ -56,3 +56,17 @@ layout!(Endpoint, size = 72, align = 8, {
     isolated_by_egress @ 24, port_prefixes_ingress @ 28, port_prefixes_egress @ 32, reserved @ 36,
     address_v4 @ 40, address_v6 @ 56,
 });
+
+/// Value of map `ENDPOINTS`, keyed by the host-side interface index (`u32`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointEntry {
+    /// Who it is.
+    pub endpoint: Endpoint,
+    /// Until then, a TCP packet that opens nothing and belongs to no tracked connection may also
+    /// pass as the reply of one that its policy would have allowed: connections older than the
+    /// endpoint's enforcement go on.
+    pub adopt_until_ns: u64,
+}
+
+layout!(EndpointEntry, size = 80, align = 8, { endpoint @ 0, adopt_until_ns @ 72 });

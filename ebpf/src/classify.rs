@@ -1,0 +1,129 @@
+//! The way of one packet: parse, endpoint, tracked connection, and only for the first packet of a
+//! connection the policy.
+
+use aya_ebpf::{bindings::__sk_buff, helpers::bpf_ktime_get_ns};
+use weir_abi::{
+    DIRECTION_EGRESS,
+    conntrack::ICMP_RELATED,
+    event::{REASON_FRAGMENT, REASON_INVALID_PACKET, REASON_SPOOFED_SOURCE, VERDICT_DENY},
+    stats,
+};
+
+use crate::{
+    conntrack::{Meeting, admit, judge_again, meet},
+    deny::deny,
+    first::decide,
+    fragment,
+    maps::{CONNTRACK, ENDPOINTS, STATS},
+    packet::{FIRST_FRAGMENT, ICMP_ERROR, LATER_FRAGMENT, NEIGHBOUR, Packet},
+    parse::{INVALID, NOT_IP, parse},
+    related::is_related,
+    scene::{Key, PASS, Scene},
+    stats::bump,
+};
+
+#[inline(always)]
+pub fn classify(skb: *mut __sk_buff, direction: u8) -> i32 {
+    let Some(counters) = STATS.get_ptr_mut(0) else { return PASS };
+    bump(counters, stats::PACKETS);
+    let mut packet = Packet::ZERO;
+    let parsed = parse(skb, &mut packet);
+    if parsed == NOT_IP {
+        bump(counters, stats::NOT_IP);
+        return PASS;
+    }
+    // SAFETY: the context of this very program.
+    let ifindex = unsafe { (*skb).ifindex };
+    let Some(entry) = ENDPOINTS.get_ptr(ifindex) else {
+        bump(counters, stats::NO_ENDPOINT);
+        return PASS;
+    };
+    let mut scene = Scene::new(packet, entry, counters, direction);
+    // SAFETY: a helper without preconditions.
+    scene.now = unsafe { bpf_ktime_get_ns() };
+    measure(skb, &mut scene);
+    if parsed == INVALID {
+        if scene.is_isolated() {
+            return refuse(&mut scene, REASON_INVALID_PACKET);
+        }
+        scene.bump(stats::EXEMPT);
+        return PASS;
+    }
+    if scene.packet.is(NEIGHBOUR) {
+        scene.bump(stats::EXEMPT);
+        return PASS;
+    }
+    if direction == DIRECTION_EGRESS
+        && !scene.owns(scene.packet.source)
+        && !scene.packet.source.is_unspecified_or_link_local()
+    {
+        return refuse(&mut scene, REASON_SPOOFED_SOURCE);
+    }
+    if scene.packet.is(FIRST_FRAGMENT | LATER_FRAGMENT) && !fragment::resolve(&mut scene.packet) {
+        scene.bump(stats::FRAGMENT_UNKNOWN);
+        if scene.is_isolated() {
+            return refuse(&mut scene, REASON_FRAGMENT);
+        }
+    }
+    scene.key = Key::new(scene.endpoint().endpoint, &scene.packet, direction);
+    if scene.packet.is(ICMP_ERROR) && is_related(skb, &scene) {
+        scene.related = true;
+        scene.key.set_icmp(ICMP_RELATED);
+        scene.bump(stats::RELATED);
+    }
+    let meeting = match CONNTRACK.get_ptr_mut(scene.key.as_key()) {
+        Some(connection) => meet(&scene, connection),
+        None => Meeting::New,
+    };
+    match meeting {
+        Meeting::Counted => {
+            scene.bump(stats::ESTABLISHED);
+            PASS
+        }
+        Meeting::JudgeAgain => {
+            if judge_again(&mut scene) {
+                PASS
+            } else {
+                deny(&scene)
+            }
+        }
+        Meeting::New | Meeting::Another => {
+            decide(&mut scene);
+            if scene.judgement.verdict == VERDICT_DENY {
+                return deny(&scene);
+            }
+            admit(&mut scene, matches!(meeting, Meeting::Another));
+            PASS
+        }
+    }
+}
+
+/// Packets and bytes as they are, or will be, on the wire: a GSO packet is the segments it is
+/// cut into, each with a copy of the headers.
+#[inline(always)]
+fn measure(skb: *mut __sk_buff, scene: &mut Scene) {
+    // SAFETY: the context of this very program.
+    let (length, size) = unsafe { ((*skb).len, (*skb).gso_size) };
+    scene.bytes = length;
+    if size == 0 {
+        return;
+    }
+    // SAFETY: as above.
+    let mut segments = unsafe { (*skb).gso_segs };
+    let header = scene.packet.header_length;
+    if segments == 0 && length > header {
+        segments = (length - header).div_ceil(size);
+    }
+    if segments > 1 {
+        scene.packets = segments;
+        scene.bytes = length + (segments - 1) * header;
+    }
+}
+
+/// Drops a packet that no policy is asked about.
+#[inline(always)]
+fn refuse(scene: &mut Scene, reason: u8) -> i32 {
+    scene.judgement.verdict = VERDICT_DENY;
+    scene.judgement.reason = reason;
+    deny(scene)
+}

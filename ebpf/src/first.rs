@@ -1,0 +1,31 @@
+//! The first packet of a connection.
+
+use weir_abi::{PROTOCOL_TCP, event::VERDICT_DENY};
+
+use crate::{
+    judge::judge,
+    packet::{LATER_FRAGMENT, OPENS},
+    scene::Scene,
+};
+
+/// Judges it. A TCP packet from the middle of a connection that began before anything was tracked
+/// here may be a reply: while the endpoint adopts such connections, it also passes if what it
+/// replies to would have been allowed. No connection can be begun that way, for that takes a SYN.
+#[inline(never)]
+pub fn decide(scene: &mut Scene) {
+    judge(scene);
+    if scene.judgement.verdict != VERDICT_DENY
+        || scene.packet.protocol != PROTOCOL_TCP
+        || scene.packet.is(OPENS | LATER_FRAGMENT)
+        || scene.now >= scene.entry().adopt_until_ns
+    {
+        return;
+    }
+    let own = scene.judgement;
+    scene.reverse();
+    judge(scene);
+    if scene.judgement.verdict == VERDICT_DENY {
+        scene.reverse();
+        scene.judgement = own;
+    }
+}

@@ -1,0 +1,58 @@
+//! The maps. Sizes are what the collector gets if it asks for nothing else when loading.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    macros::map,
+    maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+};
+use weir_abi::{
+    Address,
+    conntrack::{ClosedKey, Connection, ConnectionKey, Deny, DenyKey},
+    endpoint::EndpointEntry,
+    policy::{CidrV4, CidrV6, PolicyKey, PolicyValue},
+};
+
+use crate::{
+    fragment::{FragmentKey, FragmentValue},
+    stats::Counters,
+};
+
+#[map]
+pub static ENDPOINTS: HashMap<u32, EndpointEntry> = HashMap::with_max_entries(4_096, 0);
+
+#[map]
+pub static IDENTITIES: HashMap<Address, u32> =
+    HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+
+#[map]
+pub static CIDRS_V4: LpmTrie<CidrV4, u32> = LpmTrie::with_max_entries(65_536, 0);
+
+#[map]
+pub static CIDRS_V6: LpmTrie<CidrV6, u32> = LpmTrie::with_max_entries(65_536, 0);
+
+#[map]
+pub static POLICY: HashMap<PolicyKey, PolicyValue> =
+    HashMap::with_max_entries(524_288, BPF_F_NO_PREALLOC);
+
+#[map]
+pub static CONNTRACK: LruHashMap<ConnectionKey, Connection> =
+    LruHashMap::with_max_entries(262_144, 0);
+
+#[map]
+pub static CLOSED: LruHashMap<ClosedKey, Connection> = LruHashMap::with_max_entries(16_384, 0);
+
+#[map]
+pub static DENIES: LruHashMap<DenyKey, Deny> = LruHashMap::with_max_entries(16_384, 0);
+
+#[map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentValue> =
+    LruHashMap::with_max_entries(8_192, 0);
+
+#[map]
+pub static VERDICTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+#[map]
+pub static DENY_VERDICTS: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
+
+#[map]
+pub static STATS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
