@@ -4,10 +4,13 @@
 //! line and the environment, serde from the file. What it means when nobody set it is decided
 //! where the struct is turned into the process's own configuration.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// Largest settings file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -75,6 +78,44 @@ pub fn required<T>(value: Option<T>, key: &str) -> Result<T, SettingsError> {
     value.ok_or_else(|| SettingsError::Missing { key: key.into(), flag: key.replace('_', "-") })
 }
 
+/// A length of time as people write it: `5s`, `1m 30s`, `200ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Period(pub Duration);
+
+impl FromStr for Period {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a length of time such as 5s, 1m30s or 200ms");
+        let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+        Duration::try_from(parsed).map(Period).map_err(|_| wrong())
+    }
+}
+
+impl TryFrom<String> for Period {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Period> for String {
+    fn from(period: Period) -> Self {
+        period.to_string()
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::SignedDuration::try_from(self.0) {
+            Ok(duration) => write!(f, "{duration:#}"),
+            Err(_) => write!(f, "{}s", self.0.as_secs()),
+        }
+    }
+}
+
 fn read(path: &Path) -> Result<String, SettingsError> {
     let failed = |source| SettingsError::Read { path: path.to_owned(), source };
     if std::fs::metadata(path).map_err(failed)?.len() > MAX_FILE_BYTES {
@@ -125,6 +166,20 @@ mod tests {
         let file = file("rows: many\n");
         let error = merge(Sample::default(), Some(file.path())).unwrap_err().to_string();
         assert!(error.contains("settings file"), "{error}");
+    }
+
+    #[test]
+    fn periods_are_read_and_written() {
+        let read = |text: &str| text.parse::<Period>().map(|period| period.0);
+        assert_eq!(read("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(read("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(read("200ms"), Ok(Duration::from_millis(200)));
+        for wrong in ["", "5", "-5s", "fast"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        for period in ["5s", "1m 30s", "200ms"].map(|text| text.parse::<Period>().unwrap()) {
+            assert_eq!(period.to_string().parse(), Ok(period));
+        }
     }
 
     #[test]

@@ -70,13 +70,21 @@ impl Parts {
     /// # Errors
     /// The first part that ended by itself, or the parts that did not stop in time.
     pub async fn run(mut self, until: impl Future<Output = ()>) -> Result<(), PartError> {
-        let ended = tokio::select! {
-            signal = terminated() => { signal?; None }
-            () = until => None,
-            ended = first_to_end(&mut self.parts) => Some(ended),
-        };
+        let ended = self.wait(until).await;
         let stopped = self.stop().await;
-        ended.map_or(stopped, Err)
+        ended.and(stopped)
+    }
+
+    /// Waits for SIGINT or SIGTERM, for `until`, or for a part that ends by itself.
+    ///
+    /// # Errors
+    /// The part that ended.
+    pub async fn wait(&mut self, until: impl Future<Output = ()>) -> Result<(), PartError> {
+        tokio::select! {
+            signal = terminated() => Ok(signal?),
+            () = until => Ok(()),
+            ended = first_to_end(&mut self.parts) => Err(ended),
+        }
     }
 
     /// Stops the parts in order.
