@@ -1,1 +1,37 @@
 //! Ingest, durability and storage of flows.
+//!
+//! Collectors send Arrow batches by Flight `DoPut`; each is acknowledged once it is hot, that is
+//! in memory and visible to `DoGet`. A flush sorts what is hot into Parquet files and makes them
+//! count by writing the next manifest; in the same step the rows leave memory, so that stored
+//! files and hot batches together hold each row exactly once at every moment.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `door` | sockets and the Flight service |
+//! | `decode` | from Flight messages to checked record batches |
+//! | `hot`, `senders` | what is hot and who sent what; no I/O, no clock |
+//! | `flush` | when and how hot rows become files |
+//! | `sort`, `file` | order and encoding of a file |
+//! | `store`, `durable` | manifests and files in an object store |
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
+
+mod config;
+mod decode;
+mod door;
+mod durable;
+mod error;
+pub mod file;
+mod flush;
+mod hot;
+mod metrics;
+mod relay;
+mod senders;
+pub mod sort;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use config::RelayConfig;
+pub use decode::{DecodeError, Decoder, Message};
+pub use error::{RelayError, StoreError};
+pub use relay::Relay;

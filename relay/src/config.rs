@@ -1,0 +1,43 @@
+//! What a relay can be told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a relay runs. [`RelayConfig::new`] has the defaults.
+#[derive(Clone, Debug)]
+pub struct RelayConfig {
+    /// TCP address of the Flight service; port 0 picks a free one. Default 127.0.0.1:4246.
+    pub ingest: SocketAddr,
+    /// Unix socket of the same service, for collectors in network namespaces of their own.
+    pub ingest_socket: Option<PathBuf>,
+    /// Directory of the store.
+    pub store: PathBuf,
+    /// Hot rows that start a flush. Default 300,000.
+    pub flush_rows: usize,
+    /// Hot bytes that start a flush. Default 192 MiB.
+    pub flush_bytes: usize,
+    /// Age of the oldest hot row that starts a flush. Default 60 s.
+    pub flush_interval: Duration,
+    /// Hot bytes above which collectors have to wait: reached only while the store is slower than
+    /// the collectors or fails. Default 512 MiB.
+    pub hot_max_bytes: usize,
+    /// How long the last flush may take when the relay is told to stop. Default 20 s.
+    pub shutdown_timeout: Duration,
+}
+
+impl RelayConfig {
+    /// The defaults, with the store in `store`.
+    pub fn new(store: impl Into<PathBuf>) -> Self {
+        Self {
+            ingest: SocketAddr::from(([127, 0, 0, 1], 4246)),
+            ingest_socket: None,
+            store: store.into(),
+            flush_rows: 300_000,
+            flush_bytes: 192 << 20,
+            flush_interval: Duration::from_secs(60),
+            hot_max_bytes: 512 << 20,
+            shutdown_timeout: Duration::from_secs(20),
+        }
+    }
+}

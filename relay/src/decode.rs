@@ -1,0 +1,291 @@
+//! From Flight messages to checked record batches. No I/O.
+//!
+//! Everything here is input from the network: a message that is cut short, says something about
+//! itself that is not so, or carries other columns is refused by name of what is wrong.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{DataType, Int32Type, Schema, SchemaRef};
+use arrow::ipc;
+use arrow::ipc::convert::fb_to_schema;
+use arrow::ipc::reader::{read_dictionary, read_record_batch};
+use arrow_flight::FlightData;
+use weir_flow::schema::stored_schema;
+use weir_flow::wire::{self, BatchId, FLOWS, MAX_BATCH_ROWS, MAX_MESSAGE_BYTES};
+
+/// Largest `app_metadata`.
+const MAX_METADATA_BYTES: usize = 1 << 20;
+/// Longest name of a collector.
+const MAX_COLLECTOR_BYTES: usize = 512;
+
+/// Why a message is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The first message of a stream names another one, or none.
+    #[error("the stream's descriptor has to be the path [\"{FLOWS}\"], it is {found}")]
+    Descriptor {
+        /// What it names.
+        found: String,
+    },
+    /// The header is not an Arrow IPC message.
+    #[error("the data header is not an Arrow message: {0}")]
+    Header(String),
+    /// A kind of message that this stream does not have.
+    #[error("unexpected message of kind {0}")]
+    Kind(String),
+    /// The first message has to be the schema.
+    #[error("the first message has to be the schema")]
+    NoSchema,
+    /// The columns are not those of the table.
+    #[error("the schema differs from table flows: {0}")]
+    Schema(String),
+    /// The header and the body do not fit together.
+    #[error("the message is cut short or damaged: {0}")]
+    Damaged(String),
+    /// The values are not what the schema says.
+    #[error("the batch is not valid: {0}")]
+    Invalid(String),
+    /// More rows than a batch may have.
+    #[error("the batch has {rows} rows, at most {MAX_BATCH_ROWS} are taken: send smaller ones")]
+    TooManyRows {
+        /// How many.
+        rows: i64,
+    },
+    /// More bytes than a message may have.
+    #[error("{what} has {bytes} bytes, at most {limit} are taken")]
+    TooLarge {
+        /// Which part.
+        what: &'static str,
+        /// How many.
+        bytes: usize,
+        /// At most.
+        limit: usize,
+    },
+    /// The metadata does not say which batch this is.
+    #[error("the app_metadata is not a batch id: {0}")]
+    BatchId(String),
+}
+
+/// What a message brings.
+#[derive(Debug)]
+pub enum Message {
+    /// The schema or a dictionary: nothing to answer.
+    Preparation,
+    /// Only how the collector is.
+    Heartbeat(BatchId),
+    /// Rows.
+    Batch {
+        /// Which batch.
+        id: BatchId,
+        /// Its rows, of [`stored_schema`].
+        batch: RecordBatch,
+        /// What it weighs in memory.
+        bytes: usize,
+    },
+}
+
+/// Reads one stream.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    began: bool,
+    schema: Option<SchemaRef>,
+    dictionaries: HashMap<i64, ArrayRef>,
+    /// Bytes of dictionaries that came since the last batch.
+    dictionary_bytes: usize,
+}
+
+impl Decoder {
+    /// Reads the next message.
+    ///
+    /// # Errors
+    /// What is wrong with it. The stream cannot be read further.
+    pub fn read(&mut self, data: &FlightData) -> Result<Message, DecodeError> {
+        check_size("the app_metadata", data.app_metadata.len(), MAX_METADATA_BYTES)?;
+        check_size("the body", data.data_body.len(), MAX_MESSAGE_BYTES)?;
+        if !self.began {
+            check_descriptor(data)?;
+            self.began = true;
+        }
+        if data.data_header.is_empty() {
+            return if data.app_metadata.is_empty() {
+                Ok(Message::Preparation)
+            } else {
+                Ok(Message::Heartbeat(read_id(&data.app_metadata)?))
+            };
+        }
+        let message = ipc::root_as_message(&data.data_header)
+            .map_err(|error| DecodeError::Header(error.to_string()))?;
+        // What it says about its buffers is checked above all, but arrays of foreign make are
+        // still assembled by code that asserts: a panic in there is a damaged message too.
+        catch_unwind(AssertUnwindSafe(|| self.read_message(message, data)))
+            .unwrap_or_else(|_| Err(DecodeError::Damaged("its parts contradict each other".into())))
+    }
+
+    fn read_message(
+        &mut self,
+        message: ipc::Message<'_>,
+        data: &FlightData,
+    ) -> Result<Message, DecodeError> {
+        if let Some(schema) = message.header_as_schema() {
+            self.read_schema(schema)?;
+            return Ok(Message::Preparation);
+        }
+        let schema = self.schema.clone().ok_or(DecodeError::NoSchema)?;
+        if let Some(dictionary) = message.header_as_dictionary_batch() {
+            let values = dictionary
+                .data()
+                .ok_or_else(|| DecodeError::Damaged("a dictionary without values".into()))?;
+            check_batch(values, data.data_body.len())?;
+            self.dictionary_bytes += data.data_body.len();
+            check_size("all dictionaries of a batch", self.dictionary_bytes, MAX_MESSAGE_BYTES)?;
+            let body = Buffer::from(data.data_body.as_ref());
+            read_dictionary(&body, dictionary, &schema, &mut self.dictionaries, &message.version())
+                .map_err(|error| DecodeError::Invalid(error.to_string()))?;
+            return Ok(Message::Preparation);
+        }
+        let Some(header) = message.header_as_record_batch() else {
+            let kind = message.header_type().variant_name().unwrap_or("unknown");
+            return Err(DecodeError::Kind(kind.to_owned()));
+        };
+        let id = read_id(&data.app_metadata)?;
+        if id.sequence == 0 {
+            return Err(DecodeError::BatchId("sequence numbers count from 1".into()));
+        }
+        check_batch(header, data.data_body.len())?;
+        // A copy of its own: aligned, and free of the connection's buffer.
+        let body = Buffer::from(data.data_body.as_ref());
+        let dictionaries = &self.dictionaries;
+        let batch =
+            read_record_batch(&body, header, schema, dictionaries, None, &message.version())
+                .map_err(|error| DecodeError::Invalid(error.to_string()))?;
+        let batch = RecordBatch::try_new(stored_schema(), batch.columns().to_vec())
+            .map_err(|error| DecodeError::Invalid(error.to_string()))?;
+        check_dictionaries(&batch)?;
+        let bytes = data.data_body.len() + std::mem::take(&mut self.dictionary_bytes);
+        Ok(Message::Batch { id, batch, bytes })
+    }
+
+    fn read_schema(&mut self, schema: ipc::Schema<'_>) -> Result<(), DecodeError> {
+        let schema = fb_to_schema(schema);
+        check_schema(&schema)?;
+        self.schema = Some(Arc::new(schema));
+        self.dictionaries.clear();
+        self.dictionary_bytes = 0;
+        Ok(())
+    }
+}
+
+fn check_size(what: &'static str, bytes: usize, limit: usize) -> Result<(), DecodeError> {
+    if bytes > limit { Err(DecodeError::TooLarge { what, bytes, limit }) } else { Ok(()) }
+}
+
+fn check_descriptor(data: &FlightData) -> Result<(), DecodeError> {
+    let path = data.flight_descriptor.as_ref().map(|descriptor| descriptor.path.as_slice());
+    match path {
+        Some([name]) if name == FLOWS => Ok(()),
+        Some(path) => Err(DecodeError::Descriptor { found: format!("{path:?}") }),
+        None => Err(DecodeError::Descriptor { found: "absent".into() }),
+    }
+}
+
+fn read_id(metadata: &[u8]) -> Result<BatchId, DecodeError> {
+    let id: BatchId =
+        wire::decode(metadata).map_err(|error| DecodeError::BatchId(error.to_string()))?;
+    if id.collector.is_empty() {
+        return Err(DecodeError::BatchId("the collector has no name".into()));
+    }
+    check_size("the collector's name", id.collector.len(), MAX_COLLECTOR_BYTES)?;
+    Ok(id)
+}
+
+/// Names the first difference from the columns of the table.
+fn check_schema(found: &Schema) -> Result<(), DecodeError> {
+    let expected = stored_schema();
+    for (index, expected) in expected.fields().iter().enumerate() {
+        let Some(found) = found.fields().get(index) else {
+            return Err(DecodeError::Schema(format!(
+                "column {} ({}) is missing",
+                index + 1,
+                expected.name()
+            )));
+        };
+        if found.name() != expected.name() {
+            return Err(DecodeError::Schema(format!(
+                "column {} is {}, expected {}",
+                index + 1,
+                found.name(),
+                expected.name()
+            )));
+        }
+        if found.data_type() != expected.data_type() {
+            return Err(DecodeError::Schema(format!(
+                "column {} is of type {}, expected {}",
+                expected.name(),
+                found.data_type(),
+                expected.data_type()
+            )));
+        }
+        if found.is_nullable() != expected.is_nullable() {
+            let word = if expected.is_nullable() { "has to be" } else { "may not be" };
+            return Err(DecodeError::Schema(format!("column {} {word} nullable", found.name())));
+        }
+    }
+    match found.fields().get(expected.fields().len()) {
+        Some(field) => {
+            Err(DecodeError::Schema(format!("column {} is not of this table", field.name())))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether what a batch says about its buffers can be true of a body of that size.
+fn check_batch(batch: ipc::RecordBatch<'_>, body: usize) -> Result<(), DecodeError> {
+    if batch.compression().is_some() {
+        return Err(DecodeError::Invalid("compressed bodies are not taken".into()));
+    }
+    if batch.length() < 0 {
+        return Err(DecodeError::Damaged("a negative number of rows".into()));
+    }
+    if batch.length() > MAX_BATCH_ROWS as i64 {
+        return Err(DecodeError::TooManyRows { rows: batch.length() });
+    }
+    for (index, buffer) in batch.buffers().into_iter().flatten().enumerate() {
+        let end = usize::try_from(buffer.offset())
+            .ok()
+            .zip(usize::try_from(buffer.length()).ok())
+            .and_then(|(offset, length)| offset.checked_add(length));
+        if end.is_none_or(|end| end > body) {
+            return Err(DecodeError::Damaged(format!(
+                "buffer {index} lies outside the body of {body} bytes"
+            )));
+        }
+    }
+    for (index, node) in batch.nodes().into_iter().flatten().enumerate() {
+        if node.length() < 0 || !(0..=node.length()).contains(&node.null_count()) {
+            return Err(DecodeError::Damaged(format!("node {index} has an impossible length")));
+        }
+    }
+    Ok(())
+}
+
+/// Null has one place, the key: a dictionary that holds a null would hide it from every check.
+fn check_dictionaries(batch: &RecordBatch) -> Result<(), DecodeError> {
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        if matches!(field.data_type(), DataType::Dictionary(..))
+            && column.as_dictionary::<Int32Type>().values().null_count() > 0
+        {
+            return Err(DecodeError::Invalid(format!(
+                "the dictionary of column {} holds a null",
+                field.name()
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+use arrow::array::DictionaryArray;
+use arrow::array::{Int32Array, StringArray};
+use arrow::datatypes::Field;
+use arrow_flight::FlightDescriptor;
+use proptest::prelude::*;
+use weir_flow::Flow;
+use weir_flow::schema::FlowBuilder;
+
+use super::*;
+use crate::tests::client::{encode, id};
+use crate::tests::flows::flow;
+
+fn stream(rows: u64) -> Vec<FlightData> {
+    let mut builder = FlowBuilder::default();
+    (0..rows).for_each(|row| builder.append(&flow(row)));
+    encode(&[(id(1), builder.finish())])
+}
+
+fn read(messages: &[FlightData]) -> Result<Vec<Message>, DecodeError> {
+    let mut decoder = Decoder::default();
+    messages.iter().map(|message| decoder.read(message)).collect()
+}
+
+fn error(messages: &[FlightData]) -> String {
+    read(messages).unwrap_err().to_string()
+}
+
+#[test]
+fn a_stream_round_trips() {
+    let messages = read(&stream(20)).unwrap();
+    let Some(Message::Batch { id, batch, bytes }) = messages.last() else { panic!("no batch") };
+    assert_eq!(id.sequence, 1);
+    assert!(*bytes > 1000);
+    assert_eq!(Flow::read(batch).unwrap(), (0..20).map(flow).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_heartbeat_needs_no_schema() {
+    let heartbeat = FlightData {
+        flight_descriptor: Some(FlightDescriptor::new_path(vec![FLOWS.into()])),
+        app_metadata: wire::encode(&id(0)),
+        ..FlightData::default()
+    };
+    let messages = read(&[heartbeat]).unwrap();
+    assert!(matches!(&messages[..], [Message::Heartbeat(_)]), "{messages:?}");
+}
+
+#[test]
+fn the_descriptor_is_checked() {
+    let mut messages = stream(1);
+    messages[0].flight_descriptor = None;
+    assert!(error(&messages).contains("it is absent"));
+    messages[0].flight_descriptor = Some(FlightDescriptor::new_path(vec!["metrics".into()]));
+    assert!(error(&messages).contains("[\"metrics\"]"));
+}
+
+#[test]
+fn the_first_differing_column_is_named() {
+    let schema = |edit: fn(&mut Vec<Field>)| {
+        let mut fields: Vec<Field> =
+            stored_schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+        edit(&mut fields);
+        check_schema(&Schema::new(fields)).unwrap_err().to_string()
+    };
+    let message = schema(|fields| drop(fields.remove(3)));
+    assert!(message.contains("column 4 is direction, expected node"), "{message}");
+    let message = schema(|fields| fields[1] = Field::new("end_time", DataType::Int64, false));
+    assert!(message.contains("column end_time is of type Int64"), "{message}");
+    let message = schema(|fields| fields[1].set_nullable(true));
+    assert!(message.contains("column end_time may not be nullable"), "{message}");
+    let message = schema(|fields| drop(fields.pop()));
+    assert!(message.contains("(state) is missing"), "{message}");
+    let message = schema(|fields| fields.push(Field::new("x", DataType::Int64, true)));
+    assert!(message.contains("column x is not of this table"), "{message}");
+}
+
+#[test]
+fn ids_are_checked() {
+    let mut messages = stream(1);
+    let last = messages.len() - 1;
+    messages[last].app_metadata = "{}".into();
+    assert!(error(&messages).contains("missing field"));
+    messages[last].app_metadata = wire::encode(&id(0));
+    assert!(error(&messages).contains("count from 1"));
+    messages[last].app_metadata = wire::encode(&BatchId { collector: String::new(), ..id(1) });
+    assert!(error(&messages).contains("has no name"));
+    messages[last].app_metadata = vec![b' '; MAX_METADATA_BYTES + 1].into();
+    assert!(error(&messages).contains("at most"));
+}
+
+#[test]
+fn rows_before_the_schema_are_refused() {
+    let mut messages = stream(1);
+    let descriptor = messages.remove(0).flight_descriptor;
+    messages[0].flight_descriptor = descriptor;
+    assert!(error(&messages).contains("has to be the schema"));
+}
+
+#[test]
+fn a_null_hidden_in_a_dictionary_is_refused() {
+    let mut builder = FlowBuilder::default();
+    builder.append(&flow(1));
+    let batch = builder.finish();
+    let mut columns = batch.columns().to_vec();
+    let values = Arc::new(StringArray::from(vec![None::<&str>]));
+    columns[2] = Arc::new(DictionaryArray::new(Int32Array::from(vec![0]), values));
+    let batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
+    let message = error(&encode(&[(id(1), batch)]));
+    assert!(message.contains("column cluster holds a null"), "{message}");
+}
+
+/// Every way to cut the body of the dictionaries and of the rows.
+#[test]
+fn a_body_cut_anywhere_is_refused() {
+    let messages = stream(3);
+    for (index, message) in messages.iter().enumerate() {
+        let body = message.data_body.len();
+        for length in 0..body {
+            let mut cut = messages[..=index].to_vec();
+            cut[index].data_body.truncate(length);
+            // The padding at the end may go without harm.
+            if let Err(error) = read(&cut) {
+                assert!(matches!(error, DecodeError::Damaged(_)), "{index} {length}: {error}");
+            } else {
+                assert!(body - length < 64, "{index}: {length} of {body} bytes were enough");
+            }
+        }
+        for length in 1..message.data_header.len() {
+            let mut cut = messages[..=index].to_vec();
+            cut[index].data_header.truncate(length);
+            let _ = read(&cut);
+        }
+    }
+}
+
+proptest! {
+    /// Bytes changed anywhere are refused or read; they never panic, and what is read is sound.
+    #[test]
+    fn damage_never_panics(
+        which in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        header in any::<bool>(),
+    ) {
+        let mut messages = stream(3);
+        let which = which.index(messages.len());
+        let message = &mut messages[which];
+        let target = if header { &mut message.data_header } else { &mut message.data_body };
+        if !target.is_empty() {
+            let mut bytes = target.to_vec();
+            bytes[at.index(target.len())] = byte;
+            *target = bytes.into();
+        }
+        if let Ok(read) = read(&messages) {
+            for message in read {
+                if let Message::Batch { batch, .. } = message {
+                    prop_assert_eq!(Flow::read(&batch).unwrap().len(), batch.num_rows());
+                }
+            }
+        }
+    }
+}

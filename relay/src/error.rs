@@ -1,0 +1,83 @@
+//! Why a relay cannot start, run or store.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why a relay cannot start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The TCP address is taken or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The Unix socket cannot be made.
+    #[error("cannot listen on the socket {}: {source}", path.display())]
+    ListenSocket {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The Flight service ended by itself.
+    #[error("the ingest service ended: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    /// The store did not take the last rows in time.
+    #[error("{rows} acknowledged rows could not be stored before the end: {cause}")]
+    RowsLost {
+        /// How many.
+        rows: usize,
+        /// The store's last answer.
+        cause: String,
+    },
+}
+
+/// Why the store cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store's directory cannot be made or opened.
+    #[error("cannot use the store {}: {source}", path.display())]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another relay runs on the same directory.
+    #[error("the store {} is in use by another relay: stop it, or give this one another directory", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Reading, writing or listing objects.
+    #[error("{what} in the store: {source}")]
+    Object {
+        /// What was tried.
+        what: String,
+        /// Why it did not work.
+        source: object_store::Error,
+    },
+    /// A manifest does not hold what a manifest holds.
+    #[error("the manifest {path} is damaged: {source}; remove it to go back to the version before")]
+    Manifest {
+        /// The object.
+        path: String,
+        /// Where it is wrong.
+        source: serde_json::Error,
+    },
+    /// The rows cannot be made into a file.
+    #[error("rows cannot be encoded as Parquet: {0}")]
+    Encode(#[from] parquet::errors::ParquetError),
+    /// The rows cannot be sorted.
+    #[error("rows cannot be sorted: {0}")]
+    Sort(#[from] arrow::error::ArrowError),
+    /// The thread that encodes panicked.
+    #[error("encoding ended unexpectedly: {0}")]
+    Panicked(String),
+}

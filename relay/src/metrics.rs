@@ -1,0 +1,92 @@
+//! The relay's metrics; every name is in [`Metrics::register`].
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// Handles; clones count into the same metrics.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    pub(crate) rows: Counter,
+    pub(crate) batches: Counter,
+    pub(crate) repeated_batches: Counter,
+    pub(crate) missing_batches: Counter,
+    pub(crate) refused_messages: Counter,
+    pub(crate) waiting: Gauge,
+    pub(crate) hot_rows: Gauge,
+    pub(crate) hot_bytes: Gauge,
+    pub(crate) flushes: Counter,
+    pub(crate) flush_failures: Counter,
+    pub(crate) flush_seconds: Histogram,
+    pub(crate) encode_seconds: Counter<f64, AtomicU64>,
+    pub(crate) stored_rows: Gauge,
+    pub(crate) stored_bytes: Gauge,
+    pub(crate) stored_files: Gauge,
+    pub(crate) manifest_version: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            rows: Counter::default(),
+            batches: Counter::default(),
+            repeated_batches: Counter::default(),
+            missing_batches: Counter::default(),
+            refused_messages: Counter::default(),
+            waiting: Gauge::default(),
+            hot_rows: Gauge::default(),
+            hot_bytes: Gauge::default(),
+            flushes: Counter::default(),
+            flush_failures: Counter::default(),
+            flush_seconds: Histogram::new(exponential_buckets(0.01, 2.0, 14)),
+            encode_seconds: Counter::default(),
+            stored_rows: Gauge::default(),
+            stored_bytes: Gauge::default(),
+            stored_files: Gauge::default(),
+            manifest_version: Gauge::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Puts everything into the registry, under these names.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let relay = registry.sub_registry_with_prefix("weir_relay");
+        let metrics = self.clone();
+        relay.register("rows", "Rows acknowledged", metrics.rows);
+        relay.register("batches", "Batches acknowledged", metrics.batches);
+        relay.register(
+            "repeated_batches",
+            "Batches sent again and recognised",
+            metrics.repeated_batches,
+        );
+        relay.register(
+            "missing_batches",
+            "Batches that never arrived, known from gaps in the sequence",
+            metrics.missing_batches,
+        );
+        relay.register("refused_messages", "Messages refused", metrics.refused_messages);
+        relay.register("waiting_batches", "Batches waiting for room in memory", metrics.waiting);
+        relay.register("hot_rows", "Rows in memory", metrics.hot_rows);
+        relay.register("hot_bytes", "Bytes of the rows in memory", metrics.hot_bytes);
+        relay.register("flushes", "Flushes that succeeded", metrics.flushes);
+        relay.register("flush_failures", "Attempts to store that failed", metrics.flush_failures);
+        relay.register(
+            "flush_duration_seconds",
+            "From the start of a flush to its manifest",
+            metrics.flush_seconds,
+        );
+        relay.register(
+            "encode_seconds",
+            "Time spent on sorting and encoding files",
+            metrics.encode_seconds,
+        );
+        relay.register("stored_rows", "Rows in the manifest in force", metrics.stored_rows);
+        relay.register("stored_bytes", "Bytes of those files", metrics.stored_bytes);
+        relay.register("stored_files", "Number of those files", metrics.stored_files);
+        relay.register("manifest_version", "Manifest in force", metrics.manifest_version);
+    }
+}

@@ -1,0 +1,288 @@
+//! Who sends: for each life of each collector the last sequence number, and from it whether a
+//! batch is new, sent again, or leaves a gap behind it. No I/O, no clock.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+use weir_flow::manifest::StoredUpTo;
+use weir_flow::wire::{Acknowledgement, BatchId, CollectorSeen, CollectorStatus};
+
+/// Collectors remembered; beyond that the one silent for longest is forgotten.
+const MAX_COLLECTORS: usize = 20_000;
+/// Lives remembered of one collector. Two may overlap for a while; more is a collector that keeps
+/// crashing, whose oldest life has nothing left to send.
+const MAX_LIVES: usize = 4;
+/// After this long without a word, a collector is no longer written into manifests.
+pub(crate) const FORGET_AFTER_NS: u64 = 7 * 24 * 3600 * 1_000_000_000;
+
+/// What a sequence number means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// Not seen yet; so many batches before it never arrived.
+    New { missing: u64 },
+    /// Held already.
+    Again,
+}
+
+/// Every collector heard of.
+#[derive(Debug, Default)]
+pub(crate) struct Senders {
+    by_name: FxHashMap<String, Sender>,
+    /// A sequence number advanced since the last [`Senders::stored`].
+    advanced_since_ns: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Sender {
+    /// Oldest first.
+    lives: VecDeque<Life>,
+    last_seen_ns: u64,
+    status: Option<CollectorStatus>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    epoch: u64,
+    sequence: u64,
+    /// The last sequence that a manifest knows.
+    stored: u64,
+    missing: u64,
+}
+
+impl Senders {
+    /// What a manifest remembers.
+    pub(crate) fn restore(stored: &[StoredUpTo]) -> Self {
+        let mut senders = Self::default();
+        for entry in stored {
+            let sender = senders.by_name.entry(entry.collector.clone()).or_default();
+            sender.last_seen_ns = sender.last_seen_ns.max(entry.last_seen_ns);
+            let life = sender.life(entry.epoch);
+            (life.sequence, life.stored) = (entry.sequence, entry.sequence);
+        }
+        senders
+    }
+
+    /// What `id` would be, without remembering it.
+    pub(crate) fn judge(&self, id: &BatchId) -> Arrival {
+        let last = self.last(id);
+        if id.sequence <= last {
+            return Arrival::Again;
+        }
+        Arrival::New { missing: id.sequence - last - 1 }
+    }
+
+    /// Remembers that `id` is held.
+    pub(crate) fn hold(&mut self, id: &BatchId, now_ns: u64) {
+        let last = self.last(id);
+        let life = self.seen(id, now_ns).life(id.epoch);
+        if id.sequence > last {
+            life.missing = life.missing.saturating_add(id.sequence - last - 1);
+            life.sequence = id.sequence;
+            self.advanced_since_ns.get_or_insert(now_ns);
+        }
+    }
+
+    /// Remembers that the sender of `id` lives, and how it is.
+    pub(crate) fn hear(&mut self, id: &BatchId, now_ns: u64) {
+        self.seen(id, now_ns);
+    }
+
+    /// What may be acknowledged to the sender of `id`.
+    pub(crate) fn acknowledgement(&self, id: &BatchId) -> Acknowledgement {
+        Acknowledgement { epoch: id.epoch, sequence: self.last(id) }
+    }
+
+    /// Since when there is something that [`Senders::snapshot`] has and no manifest yet.
+    pub(crate) fn advanced_since_ns(&self) -> Option<u64> {
+        self.advanced_since_ns
+    }
+
+    /// How far everybody is, for a manifest.
+    pub(crate) fn snapshot(&self, now_ns: u64) -> Vec<StoredUpTo> {
+        let mut all: Vec<StoredUpTo> = self
+            .by_name
+            .iter()
+            .filter(|(_, sender)| now_ns.saturating_sub(sender.last_seen_ns) < FORGET_AFTER_NS)
+            .flat_map(|(name, sender)| {
+                sender.lives.iter().map(|life| StoredUpTo {
+                    collector: name.clone(),
+                    epoch: life.epoch,
+                    sequence: life.sequence,
+                    last_seen_ns: sender.last_seen_ns,
+                })
+            })
+            .collect();
+        all.sort_by(|a, b| (&a.collector, a.epoch).cmp(&(&b.collector, b.epoch)));
+        all
+    }
+
+    /// A snapshot is in a manifest.
+    pub(crate) fn stored(&mut self, now_ns: u64, snapshot: &[StoredUpTo]) {
+        for entry in snapshot {
+            if let Some(sender) = self.by_name.get_mut(&entry.collector) {
+                sender.life(entry.epoch).stored = entry.sequence;
+            }
+        }
+        let behind = self
+            .by_name
+            .values()
+            .flat_map(|sender| &sender.lives)
+            .any(|life| life.sequence > life.stored);
+        self.advanced_since_ns = behind.then_some(now_ns);
+    }
+
+    /// Everybody, for the status.
+    pub(crate) fn report(&self) -> Vec<CollectorSeen> {
+        let mut all: Vec<CollectorSeen> = self
+            .by_name
+            .iter()
+            .filter_map(|(name, sender)| {
+                let life = sender.lives.back()?;
+                Some(CollectorSeen {
+                    collector: name.clone(),
+                    epoch: life.epoch,
+                    sequence: life.sequence,
+                    last_seen_ns: sender.last_seen_ns,
+                    status: sender.status.clone(),
+                })
+            })
+            .collect();
+        all.sort_by(|a, b| a.collector.cmp(&b.collector));
+        all
+    }
+
+    /// One sentence for each collector of which batches are missing.
+    pub(crate) fn gaps(&self, at_most: usize) -> Vec<String> {
+        let mut gaps: Vec<String> = self
+            .by_name
+            .iter()
+            .filter_map(|(name, sender)| {
+                let missing: u64 = sender.lives.iter().map(|life| life.missing).sum();
+                (missing > 0)
+                    .then(|| format!("{missing} batches of collector {name} never arrived"))
+            })
+            .collect();
+        gaps.sort();
+        gaps.truncate(at_most);
+        gaps
+    }
+
+    fn last(&self, id: &BatchId) -> u64 {
+        self.last_of(&id.collector, id.epoch)
+    }
+
+    fn last_of(&self, collector: &str, epoch: u64) -> u64 {
+        self.by_name
+            .get(collector)
+            .and_then(|sender| sender.lives.iter().find(|life| life.epoch == epoch))
+            .map_or(0, |life| life.sequence)
+    }
+
+    fn seen(&mut self, id: &BatchId, now_ns: u64) -> &mut Sender {
+        if !self.by_name.contains_key(&id.collector) && self.by_name.len() >= MAX_COLLECTORS {
+            self.forget_one();
+        }
+        let sender = self.by_name.entry(id.collector.clone()).or_default();
+        sender.last_seen_ns = sender.last_seen_ns.max(now_ns);
+        sender.life(id.epoch);
+        if id.status.is_some() {
+            sender.status.clone_from(&id.status);
+        }
+        sender
+    }
+
+    fn forget_one(&mut self) {
+        let oldest = self
+            .by_name
+            .iter()
+            .min_by_key(|(_, sender)| sender.last_seen_ns)
+            .map(|(name, _)| name.clone());
+        if let Some(name) = oldest {
+            self.by_name.remove(&name);
+        }
+    }
+}
+
+impl Sender {
+    fn life(&mut self, epoch: u64) -> &mut Life {
+        let at = self.lives.partition_point(|life| life.epoch < epoch);
+        if self.lives.get(at).is_none_or(|life| life.epoch != epoch) {
+            self.lives.insert(at, Life { epoch, sequence: 0, stored: 0, missing: 0 });
+        }
+        // The life asked for stays, even when it is the oldest.
+        let mut at = at;
+        while self.lives.len() > MAX_LIVES {
+            if at == 0 {
+                self.lives.remove(1);
+            } else {
+                self.lives.pop_front();
+                at -= 1;
+            }
+        }
+        &mut self.lives[at]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(epoch: u64, sequence: u64) -> BatchId {
+        BatchId { collector: "lab/n1".into(), epoch, sequence, status: None }
+    }
+
+    #[test]
+    fn sequences_are_new_once() {
+        let mut senders = Senders::default();
+        assert_eq!(senders.judge(&id(1, 1)), Arrival::New { missing: 0 });
+        senders.hold(&id(1, 1), 10);
+        assert_eq!(senders.judge(&id(1, 1)), Arrival::Again);
+        assert_eq!(senders.judge(&id(1, 4)), Arrival::New { missing: 2 });
+        senders.hold(&id(1, 4), 11);
+        assert_eq!(senders.judge(&id(1, 2)), Arrival::Again);
+        assert_eq!(senders.gaps(10), ["2 batches of collector lab/n1 never arrived"]);
+        assert_eq!(senders.judge(&id(2, 1)), Arrival::New { missing: 0 });
+        assert_eq!(senders.acknowledgement(&id(1, 9)), Acknowledgement { epoch: 1, sequence: 4 });
+        assert_eq!(senders.acknowledgement(&id(2, 9)), Acknowledgement { epoch: 2, sequence: 0 });
+    }
+
+    #[test]
+    fn a_snapshot_restores() {
+        let mut senders = Senders::default();
+        senders.hold(&id(1, 5), 10);
+        assert_eq!(senders.advanced_since_ns(), Some(10));
+        let snapshot = senders.snapshot(20);
+        let restored = Senders::restore(&snapshot);
+        assert_eq!(restored.judge(&id(1, 5)), Arrival::Again);
+        assert_eq!(restored.judge(&id(1, 8)), Arrival::New { missing: 2 });
+        senders.stored(30, &snapshot);
+        assert_eq!(senders.advanced_since_ns(), None);
+        senders.hold(&id(1, 6), 40);
+        senders.stored(50, &snapshot);
+        assert_eq!(senders.advanced_since_ns(), Some(50));
+    }
+
+    #[test]
+    fn lives_and_collectors_are_bounded() {
+        let mut senders = Senders::default();
+        for epoch in [9, 8, 7, 6, 5, 1, 2, 3] {
+            senders.hold(&id(epoch, 1), epoch);
+            assert_eq!(senders.judge(&id(epoch, 1)), Arrival::Again);
+        }
+        assert_eq!(senders.by_name["lab/n1"].lives.len(), MAX_LIVES);
+        for name in 0..=MAX_COLLECTORS as u64 {
+            let id = BatchId { collector: name.to_string(), ..id(1, 1) };
+            senders.hear(&id, 100 + name);
+        }
+        assert_eq!(senders.by_name.len(), MAX_COLLECTORS);
+        assert!(!senders.by_name.contains_key("lab/n1"));
+    }
+
+    #[test]
+    fn the_silent_are_not_written_for_ever() {
+        let mut senders = Senders::default();
+        senders.hold(&id(1, 1), 0);
+        assert_eq!(senders.snapshot(FORGET_AFTER_NS - 1).len(), 1);
+        assert_eq!(senders.snapshot(FORGET_AFTER_NS).len(), 0);
+    }
+}

@@ -1,0 +1,208 @@
+//! A collector and a query service as the relay sees them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
+use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::{Action, FlightData, FlightDescriptor, Ticket};
+use futures::{StreamExt as _, TryStreamExt as _};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
+use weir_flow::manifest::{MANIFEST_PREFIX, Manifest};
+use weir_flow::schema::stored_schema;
+use weir_flow::wire::{
+    self, Acknowledgement, BatchId, FLOWS, HotHeader, HotPosition, HotTicket, RelayStatus,
+    STATUS_ACTION,
+};
+
+pub(crate) fn id(sequence: u64) -> BatchId {
+    BatchId { collector: "lab/node-1".into(), epoch: 1, sequence, status: None }
+}
+
+/// The messages of one `DoPut` stream.
+pub(crate) fn encode(batches: &[(BatchId, RecordBatch)]) -> Vec<FlightData> {
+    let mut tracker = DictionaryTracker::new(false);
+    let mut context = IpcWriteContext::default();
+    let options = IpcWriteOptions::default();
+    let generator = IpcDataGenerator::default();
+    let schema = batches.first().map_or_else(stored_schema, |(_, batch)| batch.schema());
+    let schema = generator.schema_to_bytes_with_dictionary_tracker(&schema, &mut tracker, &options);
+    let mut messages = vec![FlightData {
+        flight_descriptor: Some(FlightDescriptor::new_path(vec![FLOWS.into()])),
+        ..schema.into()
+    }];
+    for (id, batch) in batches {
+        let (dictionaries, rows) =
+            generator.encode(batch, &mut tracker, &options, &mut context).unwrap();
+        messages.extend(dictionaries.into_iter().map(FlightData::from));
+        messages.push(FlightData { app_metadata: wire::encode(id), ..rows.into() });
+    }
+    messages
+}
+
+#[derive(Clone)]
+pub(crate) struct Client(FlightServiceClient<Channel>);
+
+impl Client {
+    pub(crate) async fn tcp(address: std::net::SocketAddr) -> Self {
+        let channel = Endpoint::new(format!("http://{address}")).unwrap().connect().await.unwrap();
+        Self::new(channel)
+    }
+
+    pub(crate) async fn unix(path: &Path) -> Self {
+        let channel = Endpoint::new(format!("unix://{}", path.display())).unwrap();
+        Self::new(channel.connect().await.unwrap())
+    }
+
+    fn new(channel: Channel) -> Self {
+        Self(FlightServiceClient::new(channel).max_decoding_message_size(usize::MAX))
+    }
+
+    /// An open stream.
+    pub(crate) async fn put(&self) -> Put {
+        let (send, receive) = mpsc::channel(64);
+        let answers =
+            self.0.clone().do_put(ReceiverStream::new(receive)).await.unwrap().into_inner();
+        Put { send, answers }
+    }
+
+    /// Sends batches by a stream of their own; returns the sequences acknowledged.
+    pub(crate) async fn send(
+        &self,
+        batches: &[(BatchId, RecordBatch)],
+    ) -> Result<Vec<u64>, Status> {
+        self.send_raw(encode(batches)).await
+    }
+
+    pub(crate) async fn send_raw(&self, messages: Vec<FlightData>) -> Result<Vec<u64>, Status> {
+        let stream = futures::stream::iter(messages);
+        let answers = self.0.clone().do_put(stream).await?.into_inner();
+        answers
+            .map_ok(|answer| {
+                wire::decode::<Acknowledgement>(&answer.app_metadata).unwrap().sequence
+            })
+            .try_collect()
+            .await
+    }
+
+    pub(crate) async fn hot(
+        &self,
+        ticket: HotTicket,
+    ) -> (HotHeader, Vec<(HotPosition, RecordBatch)>) {
+        let ticket = Ticket { ticket: wire::encode(&ticket) };
+        let stream = self.0.clone().do_get(ticket).await.unwrap().into_inner();
+        let mut decoder = FlightDataDecoder::new(stream.map_err(Into::into));
+        let mut header = None;
+        let mut batches = Vec::new();
+        while let Some(message) = decoder.next().await {
+            let message = message.unwrap();
+            match message.payload {
+                DecodedPayload::Schema(schema) => {
+                    assert_eq!(schema, stored_schema());
+                    header = Some(wire::decode(&message.inner.app_metadata).unwrap());
+                }
+                DecodedPayload::RecordBatch(batch) => {
+                    batches.push((wire::decode(&message.inner.app_metadata).unwrap(), batch));
+                }
+                DecodedPayload::None => {}
+            }
+        }
+        (header.unwrap(), batches)
+    }
+
+    pub(crate) async fn status(&self) -> RelayStatus {
+        let action = Action { r#type: STATUS_ACTION.into(), body: Default::default() };
+        let results: Vec<_> = self
+            .0
+            .clone()
+            .do_action(action)
+            .await
+            .unwrap()
+            .into_inner()
+            .try_collect()
+            .await
+            .unwrap();
+        wire::decode(&results[0].body).unwrap()
+    }
+
+    pub(crate) fn flight(&self) -> FlightServiceClient<Channel> {
+        self.0.clone()
+    }
+}
+
+pub(crate) struct Put {
+    pub(crate) send: mpsc::Sender<FlightData>,
+    pub(crate) answers: Streaming<arrow_flight::PutResult>,
+}
+
+impl Put {
+    pub(crate) async fn acknowledged(&mut self) -> Result<Acknowledgement, Status> {
+        let answer = self.answers.message().await?.expect("the stream goes on");
+        Ok(wire::decode(&answer.app_metadata).unwrap())
+    }
+}
+
+/// A reader of the store who knows nothing of the relay's memory.
+pub(crate) struct StoreReader {
+    root: PathBuf,
+    /// `count` of every row of a file, which never changes.
+    files: HashMap<String, Vec<u64>>,
+}
+
+impl StoreReader {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned(), files: HashMap::new() }
+    }
+
+    pub(crate) fn manifest(&self, version: u64) -> Manifest {
+        if version == 0 {
+            return Manifest::default();
+        }
+        let body = std::fs::read(self.root.join(Manifest::path(version))).unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    pub(crate) fn newest(&self) -> Manifest {
+        let names = std::fs::read_dir(self.root.join(MANIFEST_PREFIX)).into_iter().flatten();
+        let version = names
+            .filter_map(|entry| {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                Manifest::version_of(&format!("{MANIFEST_PREFIX}/{name}"))
+            })
+            .max();
+        self.manifest(version.unwrap_or(0))
+    }
+
+    pub(crate) fn batches(&self, path: &str) -> Vec<RecordBatch> {
+        let file = std::fs::File::open(self.root.join(path)).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+        reader.map(Result::unwrap).collect()
+    }
+
+    /// The `count` of every row in a manifest's files.
+    pub(crate) fn counts(&mut self, manifest: &Manifest) -> Vec<u64> {
+        let mut all = Vec::new();
+        for file in &manifest.files {
+            if !self.files.contains_key(&file.path) {
+                let counts: Vec<u64> = self.batches(&file.path).iter().flat_map(counts).collect();
+                assert_eq!(counts.len() as u64, file.rows);
+                self.files.insert(file.path.clone(), counts);
+            }
+            all.extend_from_slice(&self.files[&file.path]);
+        }
+        all
+    }
+}
+
+/// The `count` of every row.
+pub(crate) fn counts(batch: &RecordBatch) -> Vec<u64> {
+    use arrow::array::AsArray as _;
+    use arrow::datatypes::UInt64Type;
+    batch.column_by_name("count").unwrap().as_primitive::<UInt64Type>().values().to_vec()
+}
