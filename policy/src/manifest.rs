@@ -1,0 +1,152 @@
+//! Kubernetes manifests into the model.
+//!
+//! NetworkPolicies are read as strictly as the API server would, because a misread policy is a hole
+//! or an outage. Other objects are read leniently: what policies need is checked, the rest skipped.
+//! A bad object never hides the others of its text.
+
+mod error;
+mod objects;
+mod policy;
+mod text;
+mod words;
+
+use serde_json::Value;
+
+pub use error::{FieldPath, ManifestError, ObjectName, Segment};
+
+use self::error::Problem;
+use crate::model::{Namespace, NetworkPolicy, Node, Pod, Service};
+
+/// Longest text that is looked at.
+pub const MAX_TEXT_BYTES: usize = 64 << 20;
+
+/// What a manifest describes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// A namespace.
+    Namespace(Namespace),
+    /// A pod.
+    Pod(Pod),
+    /// A policy.
+    NetworkPolicy(NetworkPolicy),
+    /// A service.
+    Service(Service),
+    /// A node.
+    Node(Node),
+    /// Something that policies do not depend on.
+    Ignored {
+        /// Its kind, with the API group where that is what makes it foreign.
+        kind: String,
+    },
+}
+
+/// Reads a text of YAML documents or of JSON values. Lists (`kind: List`, `NetworkPolicyList`, …)
+/// stand for their items.
+pub fn parse(text: &str) -> Vec<Result<Object, ManifestError>> {
+    let mut results = Vec::new();
+    for document in text::documents(text) {
+        match document.value() {
+            Ok(Value::Null) => {}
+            Ok(value) => read_all(value, |name, result| {
+                results.push(result.map_err(|problem| document.error(name, problem)));
+            }),
+            Err((line, message)) => results.push(Err(ManifestError {
+                document: document.index,
+                object: None,
+                path: FieldPath::default(),
+                line,
+                message,
+            })),
+        }
+    }
+    results
+}
+
+/// Reads one object that has been parsed already, a document of its own. Lists are refused.
+pub fn parse_value(value: Value) -> Result<Object, ManifestError> {
+    let name = ObjectName::of(&value);
+    read(value, None).map_err(|problem| ManifestError {
+        document: 1,
+        object: name,
+        path: problem.path,
+        line: None,
+        message: problem.message,
+    })
+}
+
+/// Hands on each object of a document together with what it calls itself.
+fn read_all(mut value: Value, mut found: impl FnMut(Option<ObjectName>, Result<Object, Problem>)) {
+    let Some(list_kind) = list_kind(&value) else {
+        let name = ObjectName::of(&value);
+        return found(name, read(value, None));
+    };
+    let defaults = (list_kind != "List").then(|| ItemDefaults {
+        kind: list_kind.trim_end_matches("List").to_owned(),
+        api_version: value.get("apiVersion").cloned().unwrap_or(Value::Null),
+    });
+    match value.get_mut("items").map(Value::take) {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(items)) => {
+            for (index, item) in items.into_iter().enumerate() {
+                let name = ObjectName::of(&item);
+                let result = read(item, defaults.as_ref()).map_err(|problem| {
+                    problem.inside([Segment::Key("items".into()), Segment::Index(index)])
+                });
+                found(name, result);
+            }
+        }
+        Some(_) => found(None, Err(Problem::at("items", "must be a list of objects"))),
+    }
+}
+
+/// What the items of a typed list leave out.
+struct ItemDefaults {
+    kind: String,
+    api_version: Value,
+}
+
+fn list_kind(value: &Value) -> Option<String> {
+    let kind = value.get("kind")?.as_str()?;
+    (kind.ends_with("List") && value.get("metadata").and_then(|m| m.get("name")).is_none())
+        .then(|| kind.to_owned())
+}
+
+fn read(mut value: Value, defaults: Option<&ItemDefaults>) -> Result<Object, Problem> {
+    let Some(fields) = value.as_object_mut() else {
+        return Err(Problem::here(
+            "is not an object: a manifest has apiVersion, kind and metadata",
+        ));
+    };
+    if let Some(defaults) = defaults {
+        fields.entry("kind").or_insert_with(|| defaults.kind.clone().into());
+        fields.entry("apiVersion").or_insert_with(|| defaults.api_version.clone());
+    }
+    let text_of = |field: &str| match fields.get(field) {
+        Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+        Some(_) => Err(Problem::at(field, "must be a non-empty text")),
+        None => Err(Problem::at(field, "is missing: add it, as in any Kubernetes manifest")),
+    };
+    let kind = text_of("kind")?;
+    let api_version = text_of("apiVersion")?;
+    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    match (group, kind.as_str()) {
+        ("", "Namespace") => objects::namespace(value).map(Object::Namespace),
+        ("", "Pod") => objects::pod(value).map(Object::Pod),
+        ("", "Service") => objects::service(value).map(Object::Service),
+        ("", "Node") => objects::node(value).map(Object::Node),
+        (_, "NetworkPolicy") if api_version == "networking.k8s.io/v1" => {
+            policy::policy(value).map(Object::NetworkPolicy)
+        }
+        ("" | "networking.k8s.io" | "extensions", "NetworkPolicy") => Err(Problem::at(
+            "apiVersion",
+            format!(
+                "is {api_version}, but NetworkPolicies are read as networking.k8s.io/v1: change it"
+            ),
+        )),
+        ("" | "apps" | "batch" | "networking.k8s.io", _) => Ok(Object::Ignored { kind }),
+        _ => Ok(Object::Ignored { kind: format!("{kind}.{group}") }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

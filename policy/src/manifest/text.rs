@@ -1,0 +1,240 @@
+//! Text into documents, and fields back into lines.
+//!
+//! Documents are cut apart before they are parsed, so that broken syntax costs one document only
+//! and the limits count per document.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use serde_saphyr::{Location, Spanned};
+
+use super::error::{FieldPath, Problem, Segment};
+use super::{MAX_TEXT_BYTES, ManifestError, ObjectName};
+
+/// One document of a text.
+pub(super) struct Document<'a> {
+    /// Counted from 1.
+    pub(super) index: usize,
+    /// Lines before it in the text.
+    lines_before: u64,
+    content: Content<'a>,
+}
+
+enum Content<'a> {
+    Yaml(&'a str),
+    Json { text: &'a str, value: Value },
+    TooLong,
+}
+
+/// The documents of a text, without the empty ones.
+pub(super) fn documents(text: &str) -> Vec<Document<'_>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.len() > MAX_TEXT_BYTES {
+        return vec![Document { index: 1, lines_before: 0, content: Content::TooLong }];
+    }
+    if text.trim_start().starts_with('{')
+        && let Some(documents) = json(text)
+    {
+        return documents;
+    }
+    let mut documents = Vec::new();
+    let mut push = |start: usize, end: usize, lines_before: u64| {
+        let text = &text[start..end];
+        if text.lines().any(has_content) {
+            let index = documents.len() + 1;
+            documents.push(Document { index, lines_before, content: Content::Yaml(text) });
+        }
+    };
+    let (mut start, mut start_line) = (0, 0);
+    let mut offset = 0;
+    for (line_number, line) in (0_u64..).zip(text.split_inclusive('\n')) {
+        if is_start(line) {
+            push(start, offset, start_line);
+            (start, start_line) = (offset, line_number);
+        } else if line.trim_end() == "..." {
+            push(start, offset, start_line);
+            (start, start_line) = (offset + line.len(), line_number + 1);
+        }
+        offset += line.len();
+    }
+    push(start, text.len(), start_line);
+    documents
+}
+
+/// The documents if the text is JSON; much faster than YAML for long lists.
+fn json(text: &str) -> Option<Vec<Document<'_>>> {
+    let mut documents = Vec::new();
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    let mut start = 0;
+    while let Some(value) = values.next() {
+        let value = value.ok()?;
+        let end = values.byte_offset();
+        documents.push(Document {
+            index: documents.len() + 1,
+            lines_before: text[..start].matches('\n').count() as u64,
+            content: Content::Json { text: &text[start..end], value },
+        });
+        start = end;
+    }
+    Some(documents)
+}
+
+fn is_start(line: &str) -> bool {
+    line.strip_prefix("---")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+fn has_content(line: &str) -> bool {
+    let line = line.trim();
+    !(line.is_empty() || line.starts_with(['#', '%']) || line == "---")
+}
+
+impl Document<'_> {
+    /// Its value, or the line and the message of a syntax error.
+    pub(super) fn value(&self) -> Result<Value, (Option<u64>, String)> {
+        match &self.content {
+            Content::Json { value, .. } => Ok(value.clone()),
+            Content::Yaml(text) => {
+                serde_saphyr::from_str_with_options(text, limits()).map_err(|error| {
+                    let line = error.location().and_then(|location| self.line(location));
+                    (line, format!("is not valid YAML: {}", error.render()))
+                })
+            }
+            Content::TooLong => Err((
+                None,
+                format!("the text is longer than {} MiB: split it", MAX_TEXT_BYTES >> 20),
+            )),
+        }
+    }
+
+    /// A problem with one of its objects, with the line.
+    pub(super) fn error(&self, object: Option<ObjectName>, problem: Problem) -> ManifestError {
+        let text = match &self.content {
+            Content::Yaml(text) | Content::Json { text, .. } => text,
+            Content::TooLong => "",
+        };
+        let line = locate(text, &problem.path).and_then(|location| self.line(location));
+        ManifestError {
+            document: self.index,
+            object,
+            path: problem.path,
+            line,
+            message: problem.message,
+        }
+    }
+
+    fn line(&self, location: Location) -> Option<u64> {
+        (location.line() > 0).then(|| self.lines_before + location.line())
+    }
+}
+
+fn limits() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_events: 20_000_000,
+            max_nodes: 10_000_000,
+            max_depth: 64,
+            max_aliases: 1_000,
+            max_anchors: 1_000,
+            max_documents: 1,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: 100_000,
+            max_replay_stack_depth: 16,
+        },
+        with_snippet: false,
+    }
+}
+
+/// Where a field is in a document; where its nearest parent is if the field is missing.
+fn locate(text: &str, path: &FieldPath) -> Option<Location> {
+    let mut node = serde_saphyr::from_str_with_options::<Spanned<Tree>>(text, limits()).ok()?;
+    for segment in &path.0 {
+        let here = node.referenced;
+        let child = match (node.value, segment) {
+            (Tree::Mapping(fields), Segment::Key(key)) => {
+                fields.into_iter().find(|(name, _)| name == key).map(|(_, value)| value)
+            }
+            (Tree::Sequence(items), Segment::Index(index)) => items.into_iter().nth(*index),
+            _ => None,
+        };
+        match child {
+            Some(child) => node = child,
+            None => return Some(here),
+        }
+    }
+    Some(node.referenced)
+}
+
+/// The shape of a document, for finding lines.
+enum Tree {
+    Leaf,
+    Sequence(Vec<Spanned<Tree>>),
+    Mapping(Vec<(String, Spanned<Tree>)>),
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TreeVisitor)
+    }
+}
+
+struct TreeVisitor;
+
+impl<'de> Visitor<'de> for TreeVisitor {
+    type Value = Tree;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Tree, E> {
+        Ok(Tree::Leaf)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Tree, E> {
+        Ok(Tree::Leaf)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Tree, E> {
+        Ok(Tree::Leaf)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Tree, E> {
+        Ok(Tree::Leaf)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Tree, E> {
+        Ok(Tree::Leaf)
+    }
+
+    fn visit_unit<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Leaf)
+    }
+
+    fn visit_none<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Leaf)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Tree, D::Error> {
+        Tree::deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Tree, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Tree::Sequence(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Tree, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = access.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Tree::Mapping(fields))
+    }
+}
