@@ -1,1 +1,23 @@
-//! The node agent: loads the eBPF programs, keeps their maps in step with the cluster, turns events into flows.
+//! The node agent: loads the eBPF programs, keeps their maps in step with the cluster, turns
+//! events into flows and brings them to the relay.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`source`] | the cluster's state, from a directory of manifests |
+//! | [`enforcer`] | the kernel enforcing it |
+//! | [`kernel`] | programs, maps, rings and tables |
+//! | [`directory`] | who an address or endpoint was, and which rules a rule set holds |
+//! | [`join`] | events and counters with names, as Arrow batches |
+//! | [`uplink`] | to the relay, and kept until it has them |
+//! | [`collector`] | all of it as a process |
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
+
+pub mod directory;
+pub mod enforcer;
+mod health;
+pub mod join;
+pub mod kernel;
+mod netlink;
+pub mod uplink;
+
+pub use enforcer::Enforcer;

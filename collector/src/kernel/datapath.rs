@@ -1,0 +1,303 @@
+//! Loads the programs and attaches them.
+
+use std::{
+    collections::HashMap,
+    ffi::CStr,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Map, MapData, PerCpuArray, RingBuf},
+    programs::{
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+        tc::{NlOptions, SchedClassifierLinkId, TcAttachOptions, TcError, qdisc_add_clsact},
+    },
+};
+use weir_abi::{
+    Address,
+    conntrack::{ClosedKey, Connection, ConnectionKey, Deny, DenyKey},
+    endpoint::EndpointEntry,
+    policy::{CidrV4, CidrV6, PolicyKey, PolicyValue},
+    stats::STATS_LEN,
+};
+
+use super::{
+    KernelError, Program, RingReader, Stats, TableScanner,
+    error::chain,
+    stats::Removals,
+    table::{Table, TrieKey},
+};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir.o"));
+
+/// Sizes of the maps, and how the programs behave.
+#[derive(Clone, Debug)]
+pub struct DatapathOptions {
+    /// Connections tracked at once; the oldest give way.
+    pub connections: u32,
+    /// Kinds of denied attempts counted at once; the oldest give way.
+    pub denies: u32,
+    /// Rules, of all pods together.
+    pub policies: u32,
+    /// CIDR blocks, of all pods together, for each family.
+    pub cidrs: u32,
+    /// Addresses with an identity.
+    pub identities: u32,
+    /// Pods on this node.
+    pub endpoints: u32,
+    /// Bytes of the ring for allowed connections; a power of two.
+    pub ring_bytes: u32,
+    /// Bytes of the ring for denies; a power of two.
+    pub deny_ring_bytes: u32,
+    /// For how long after an endpoint is first set the replies of older TCP connections pass, see
+    /// [`EndpointEntry::adopt_until_ns`].
+    pub adopt_for: Duration,
+}
+
+impl Default for DatapathOptions {
+    fn default() -> Self {
+        Self {
+            connections: 262_144,
+            denies: 16_384,
+            policies: 524_288,
+            cidrs: 65_536,
+            identities: 131_072,
+            endpoints: 4_096,
+            ring_bytes: 8 << 20,
+            deny_ring_bytes: 2 << 20,
+            adopt_for: Duration::from_secs(600),
+        }
+    }
+}
+
+/// The loaded programs, their maps, and the interfaces they are attached to.
+///
+/// Belongs to the network namespace of the thread that calls [`Datapath::attach`]. Dropping it
+/// takes the programs off.
+pub struct Datapath {
+    pub(super) ebpf: Ebpf,
+    pub(super) tables: Tables,
+    pub(super) adopt_for: Duration,
+    /// By interface: which endpoint, and until when it adopts.
+    pub(super) adopting: HashMap<u32, (u32, u64)>,
+    links: HashMap<u32, Vec<(Program, SchedClassifierLinkId)>>,
+    counters: PerCpuArray<MapData, [u64; STATS_LEN as usize]>,
+    rings: Option<(RingBuf<MapData>, RingBuf<MapData>)>,
+    scanned: Option<TableScanner>,
+    removals: Arc<Removals>,
+}
+
+/// The maps that user space works on.
+pub(super) struct Tables {
+    pub(super) endpoints: Table<u32, EndpointEntry>,
+    pub(super) identities: Table<Address, u32>,
+    pub(super) cidrs_v4: Table<TrieKey<CidrV4>, u32>,
+    pub(super) cidrs_v6: Table<TrieKey<CidrV6>, u32>,
+    pub(super) policy: Table<PolicyKey, PolicyValue>,
+}
+
+impl Datapath {
+    /// Loads programs and maps into the kernel.
+    pub fn load(options: &DatapathOptions) -> Result<Self, KernelError> {
+        allow_locked_memory();
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("CONNTRACK", options.connections)
+            .map_max_entries("DENIES", options.denies)
+            .map_max_entries("POLICY", options.policies)
+            .map_max_entries("CIDRS_V4", options.cidrs)
+            .map_max_entries("CIDRS_V6", options.cidrs)
+            .map_max_entries("IDENTITIES", options.identities)
+            .map_max_entries("ENDPOINTS", options.endpoints)
+            .map_max_entries("VERDICTS", options.ring_bytes)
+            .map_max_entries("DENY_VERDICTS", options.deny_ring_bytes)
+            .load(OBJECT)
+            .map_err(KernelError::from_load)?;
+        for program in Program::ALL {
+            classifier(&mut ebpf, program)?
+                .load()
+                .map_err(|error| KernelError::from_program(program.name(), error))?;
+        }
+        let tables = Tables {
+            endpoints: Table::new("ENDPOINTS", descriptor(&mut ebpf, "ENDPOINTS")?),
+            identities: Table::new("IDENTITIES", descriptor(&mut ebpf, "IDENTITIES")?),
+            cidrs_v4: Table::new("CIDRS_V4", descriptor(&mut ebpf, "CIDRS_V4")?),
+            cidrs_v6: Table::new("CIDRS_V6", descriptor(&mut ebpf, "CIDRS_V6")?),
+            policy: Table::new("POLICY", descriptor(&mut ebpf, "POLICY")?),
+        };
+        let conntrack = Table::<ConnectionKey, Connection>::new(
+            "CONNTRACK",
+            descriptor(&mut ebpf, "CONNTRACK")?,
+        );
+        let closed =
+            Table::<ClosedKey, Connection>::new("CLOSED", descriptor(&mut ebpf, "CLOSED")?);
+        let denies = Table::<DenyKey, Deny>::new("DENIES", descriptor(&mut ebpf, "DENIES")?);
+        let counters = PerCpuArray::try_from(map(&mut ebpf, "STATS")?)
+            .map_err(|error| KernelError::Object(chain(&error)))?;
+        let rings = (ring(&mut ebpf, "DENY_VERDICTS")?, ring(&mut ebpf, "VERDICTS")?);
+        let removals = Arc::new(Removals::default());
+        Ok(Self {
+            ebpf,
+            tables,
+            adopt_for: options.adopt_for,
+            adopting: HashMap::new(),
+            links: HashMap::new(),
+            counters,
+            rings: Some(rings),
+            scanned: Some(TableScanner::new(conntrack, closed, denies, Arc::clone(&removals))),
+            removals,
+        })
+    }
+
+    /// Attaches both programs to the host side of a pod's veth. Doing so again is no error.
+    pub fn attach(&mut self, ifindex: u32) -> Result<(), KernelError> {
+        let interface = interface_name(ifindex)?;
+        for program in [Program::ToPod, Program::FromPod] {
+            let Some(link) = self.attach_one(program, ifindex, &interface)? else { continue };
+            let links = self.links.entry(ifindex).or_default();
+            // An older link of this program belongs to an interface that is gone.
+            links.retain(|(other, _)| *other != program);
+            links.push((program, link));
+        }
+        Ok(())
+    }
+
+    /// Takes the programs off an interface. It is no error if they, or it, are gone.
+    pub fn detach(&mut self, ifindex: u32) -> Result<(), KernelError> {
+        for (program, link) in self.links.remove(&ifindex).unwrap_or_default() {
+            let detached = classifier(&mut self.ebpf, program)?.detach(link);
+            // A classic filter went with its interface.
+            if let Err(error) = detached
+                && interface_name(ifindex).is_ok()
+            {
+                return Err(KernelError::Attach {
+                    program: program.name(),
+                    ifindex,
+                    reason: chain(&error),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The reading end of the rings; there is only one.
+    pub fn reader(&mut self) -> Result<RingReader, KernelError> {
+        let (denies, verdicts) = self.rings.take().ok_or(KernelError::Taken("ring reader"))?;
+        Ok(RingReader::new(denies, verdicts))
+    }
+
+    /// The scanner of the tables; there is only one.
+    pub fn scanner(&mut self) -> Result<TableScanner, KernelError> {
+        self.scanned.take().ok_or(KernelError::Taken("table scanner"))
+    }
+
+    /// What the programs counted so far, on all CPUs.
+    pub fn stats(&self) -> Result<Stats, KernelError> {
+        let counters = self.counters.get(&0, 0).map_err(|error| KernelError::Map {
+            map: "STATS",
+            operation: "look up",
+            source: std::io::Error::other(chain(&error)),
+        })?;
+        Ok(Stats::new(counters.iter(), &self.removals))
+    }
+
+    /// None: it is attached already.
+    fn attach_one(
+        &mut self,
+        program: Program,
+        ifindex: u32,
+        interface: &str,
+    ) -> Result<Option<SchedClassifierLinkId>, KernelError> {
+        let error = |error: &dyn std::error::Error| KernelError::Attach {
+            program: program.name(),
+            ifindex,
+            reason: chain(error),
+        };
+        // Next to the pod on both ways: nothing redirects its packets before Weir has seen them,
+        // or after.
+        let (direction, order) = match program {
+            Program::FromPod => (TcAttachType::Ingress, LinkOrder::first()),
+            _ => (TcAttachType::Egress, LinkOrder::last()),
+        };
+        let classifier = classifier(&mut self.ebpf, program)?;
+        match classifier.attach_with_options(interface, direction, TcAttachOptions::TcxOrder(order))
+        {
+            Ok(link) => Ok(Some(link)),
+            Err(tcx) => match errno(&tcx) {
+                Some(libc::EEXIST) => Ok(None),
+                // Before Linux 6.6.
+                Some(libc::EINVAL | libc::EOPNOTSUPP) => {
+                    if self.links.get(&ifindex).is_some_and(|links| !links.is_empty()) {
+                        return Ok(None);
+                    }
+                    match qdisc_add_clsact(interface) {
+                        Ok(()) | Err(TcError::AlreadyAttached) => {}
+                        Err(other) if chain(&other).contains("exists") => {}
+                        Err(other) => return Err(error(&other)),
+                    }
+                    let options = TcAttachOptions::Netlink(NlOptions::default());
+                    classifier
+                        .attach_with_options(interface, direction, options)
+                        .map(Some)
+                        .map_err(|netlink| error(&netlink))
+                }
+                Some(libc::EPERM) => {
+                    Err(KernelError::NotPermitted { action: "attach BPF programs" })
+                }
+                _ => Err(error(&tcx)),
+            },
+        }
+    }
+}
+
+pub(super) fn classifier(
+    ebpf: &mut Ebpf,
+    program: Program,
+) -> Result<&mut SchedClassifier, KernelError> {
+    ebpf.program_mut(program.name())
+        .and_then(|found| found.try_into().ok())
+        .ok_or_else(|| KernelError::Object(format!("no classifier {}", program.name())))
+}
+
+fn map(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
+    ebpf.take_map(name).ok_or_else(|| KernelError::Object(format!("no map {name}")))
+}
+
+fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<RingBuf<MapData>, KernelError> {
+    RingBuf::try_from(map(ebpf, name)?).map_err(|error| KernelError::Object(chain(&error)))
+}
+
+fn descriptor(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, KernelError> {
+    let map = map(ebpf, name)?;
+    let (Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data)) = map else {
+        return Err(KernelError::Object(format!("map {name} is of another type")));
+    };
+    let duplicate = data.fd().as_fd().try_clone_to_owned();
+    duplicate.map_err(|source| KernelError::Map { map: name, operation: "duplicate", source })
+}
+
+fn interface_name(ifindex: u32) -> Result<String, KernelError> {
+    let mut name = [0 as libc::c_char; libc::IF_NAMESIZE];
+    // SAFETY: room for the longest name there is.
+    if unsafe { libc::if_indextoname(ifindex, name.as_mut_ptr()) }.is_null() {
+        return Err(KernelError::NoInterface { ifindex });
+    }
+    // SAFETY: the call above has ended it with a zero.
+    Ok(unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned())
+}
+
+fn errno(error: &ProgramError) -> Option<i32> {
+    match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    }
+}
+
+/// Kernels before 5.11 charge maps to this limit. Where it may not be raised, loading says so.
+fn allow_locked_memory() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: reads an initialised struct.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}

@@ -1,0 +1,101 @@
+//! How policy gets into the kernel.
+
+use weir_abi::{
+    Address,
+    endpoint::{Endpoint, EndpointEntry},
+    policy::{CidrV4, CidrV6, PolicyKey, PolicyValue},
+};
+
+use super::{Datapath, KernelError, MonotonicClock, table::TrieKey};
+
+/// The maps that user space writes; the seam for tests without a kernel.
+///
+/// Inserting replaces, removing what is not there is no error. A batch that fails half-way leaves
+/// the part before the failure done.
+pub trait KernelMaps {
+    /// Adds or replaces rules.
+    fn insert_policies(&mut self, entries: &[(PolicyKey, PolicyValue)]) -> Result<(), KernelError>;
+    /// Removes rules.
+    fn remove_policies(&mut self, keys: &[PolicyKey]) -> Result<(), KernelError>;
+    /// Adds or replaces IPv4 blocks: prefix length (64 more than the block's), block, peer.
+    fn insert_cidrs_v4(&mut self, entries: &[(u32, CidrV4, u32)]) -> Result<(), KernelError>;
+    /// Removes IPv4 blocks.
+    fn remove_cidrs_v4(&mut self, keys: &[(u32, CidrV4)]) -> Result<(), KernelError>;
+    /// Adds or replaces IPv6 blocks, likewise.
+    fn insert_cidrs_v6(&mut self, entries: &[(u32, CidrV6, u32)]) -> Result<(), KernelError>;
+    /// Removes IPv6 blocks.
+    fn remove_cidrs_v6(&mut self, keys: &[(u32, CidrV6)]) -> Result<(), KernelError>;
+    /// Tells whose addresses these are.
+    fn insert_identities(&mut self, entries: &[(Address, u32)]) -> Result<(), KernelError>;
+    /// Forgets whose addresses these are.
+    fn remove_identities(&mut self, addresses: &[Address]) -> Result<(), KernelError>;
+    /// Puts an endpoint's policy in force, in one step.
+    fn set_endpoint(&mut self, ifindex: u32, endpoint: &Endpoint) -> Result<(), KernelError>;
+    /// Stops judging an interface's packets.
+    fn remove_endpoint(&mut self, ifindex: u32) -> Result<(), KernelError>;
+}
+
+impl KernelMaps for Datapath {
+    fn insert_policies(&mut self, entries: &[(PolicyKey, PolicyValue)]) -> Result<(), KernelError> {
+        entries.iter().try_for_each(|(key, value)| self.tables.policy.insert(key, value))
+    }
+
+    fn remove_policies(&mut self, keys: &[PolicyKey]) -> Result<(), KernelError> {
+        keys.iter().try_for_each(|key| self.tables.policy.remove(key))
+    }
+
+    fn insert_cidrs_v4(&mut self, entries: &[(u32, CidrV4, u32)]) -> Result<(), KernelError> {
+        entries.iter().try_for_each(|&(prefix_len, data, peer)| {
+            self.tables.cidrs_v4.insert(&TrieKey { prefix_len, data }, &peer)
+        })
+    }
+
+    fn remove_cidrs_v4(&mut self, keys: &[(u32, CidrV4)]) -> Result<(), KernelError> {
+        keys.iter().try_for_each(|&(prefix_len, data)| {
+            self.tables.cidrs_v4.remove(&TrieKey { prefix_len, data })
+        })
+    }
+
+    fn insert_cidrs_v6(&mut self, entries: &[(u32, CidrV6, u32)]) -> Result<(), KernelError> {
+        entries.iter().try_for_each(|&(prefix_len, data, peer)| {
+            self.tables.cidrs_v6.insert(&TrieKey { prefix_len, data }, &peer)
+        })
+    }
+
+    fn remove_cidrs_v6(&mut self, keys: &[(u32, CidrV6)]) -> Result<(), KernelError> {
+        keys.iter().try_for_each(|&(prefix_len, data)| {
+            self.tables.cidrs_v6.remove(&TrieKey { prefix_len, data })
+        })
+    }
+
+    fn insert_identities(&mut self, entries: &[(Address, u32)]) -> Result<(), KernelError> {
+        entries
+            .iter()
+            .try_for_each(|(address, identity)| self.tables.identities.insert(address, identity))
+    }
+
+    fn remove_identities(&mut self, addresses: &[Address]) -> Result<(), KernelError> {
+        addresses.iter().try_for_each(|address| self.tables.identities.remove(address))
+    }
+
+    fn set_endpoint(&mut self, ifindex: u32, endpoint: &Endpoint) -> Result<(), KernelError> {
+        let adopt_for = self.adopt_for.as_nanos() as u64;
+        // The time to adopt begins when the endpoint is first seen here, not with each update.
+        let (_, adopt_until_ns) = *self
+            .adopting
+            .entry(ifindex)
+            .and_modify(|entry| {
+                if entry.0 != endpoint.endpoint {
+                    *entry = (endpoint.endpoint, MonotonicClock::now_ns() + adopt_for);
+                }
+            })
+            .or_insert_with(|| (endpoint.endpoint, MonotonicClock::now_ns() + adopt_for));
+        let entry = EndpointEntry { endpoint: *endpoint, adopt_until_ns };
+        self.tables.endpoints.insert(&ifindex, &entry)
+    }
+
+    fn remove_endpoint(&mut self, ifindex: u32) -> Result<(), KernelError> {
+        self.adopting.remove(&ifindex);
+        self.tables.endpoints.remove(&ifindex)
+    }
+}

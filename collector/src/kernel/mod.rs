@@ -1,0 +1,25 @@
+//! The data path in the kernel, as the rest of the collector sees it.
+//!
+//! [`Datapath`] loads the programs and attaches them to pods' interfaces; [`KernelMaps`] is how
+//! policy gets into them; [`RingReader`] and [`TableScanner`] are how verdicts and counters come
+//! out. This is the only module that names aya or makes `bpf(2)` calls.
+
+mod clock;
+mod datapath;
+mod error;
+mod maps;
+mod ring;
+mod scan;
+mod stats;
+mod sys;
+mod table;
+mod testrun;
+
+pub use clock::MonotonicClock;
+pub use datapath::{Datapath, DatapathOptions};
+pub use error::KernelError;
+pub use maps::KernelMaps;
+pub use ring::RingReader;
+pub use scan::{ConnectionDelta, ConnectionState, DenyDelta, Scan, TableScanner};
+pub use stats::Stats;
+pub use testrun::{Program, TestRun};

@@ -1,0 +1,8 @@
+//! The programs in the real kernel: crafted packets by `BPF_PROG_TEST_RUN`, and real traffic
+//! between network namespaces of the test's own. Needs root.
+
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+mod connections;
+mod fixture;
+mod frame;
