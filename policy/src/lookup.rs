@@ -159,3 +159,6 @@ impl SimulatedNodes {
         Outcome { egress: judge(Direction::Egress), ingress: judge(Direction::Ingress) }
     }
 }
+
+#[cfg(test)]
+mod tests;
