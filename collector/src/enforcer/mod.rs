@@ -1,0 +1,472 @@
+//! Keeps the kernel enforcing what the cluster's policies say about this node's pods.
+//!
+//! A cluster state is compiled, each local pod's interface is found, programs are attached, and
+//! the maps are brought to the new revision without a gap. What the kernel will name in its events
+//! is written into the directory before the kernel can name it.
+
+mod host;
+mod state;
+#[cfg(test)]
+mod tests;
+mod update;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+
+use weir_policy::Cluster;
+use weir_policy::compile::{Compiled, Compiler};
+use weir_policy::model::{Node, Pod, precedence};
+
+use crate::directory::{DirectoryWriter, SharedDirectory};
+use crate::kernel::{Datapath, DatapathOptions, KernelError, KernelMaps, MonotonicClock};
+pub use host::{Host, Network};
+use state::MapState;
+use update::Applier;
+pub use update::UpdateError;
+
+/// What happens to the packets of a pod whose policy is not in the kernel yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Startup {
+    /// They pass.
+    #[default]
+    Open,
+    /// They are dropped.
+    Closed,
+}
+
+/// What a policy change does to established connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Established {
+    /// They go on.
+    #[default]
+    Keep,
+    /// They are judged again.
+    Cut,
+}
+
+/// How to enforce.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The node whose pods are enforced.
+    pub node: String,
+    /// Pods whose policy is not in the kernel yet.
+    pub startup: Startup,
+    /// Connections older than a policy.
+    pub established: Established,
+    /// Denies are only reported.
+    pub audit: bool,
+    /// Sizes of the kernel's maps.
+    pub datapath: DatapathOptions,
+}
+
+/// The kernel as the enforcer uses it; the seam for tests without one.
+pub trait Kernel: KernelMaps {
+    /// Attaches the programs to an interface.
+    ///
+    /// # Errors
+    /// There is no such interface, or the kernel refuses.
+    fn attach(&mut self, ifindex: u32) -> Result<(), KernelError>;
+    /// Detaches the programs.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn detach(&mut self, ifindex: u32) -> Result<(), KernelError>;
+    /// Returns once no packet is being judged by what was in the maps before the call.
+    fn settle(&mut self);
+}
+
+impl Kernel for Datapath {
+    fn attach(&mut self, ifindex: u32) -> Result<(), KernelError> {
+        Datapath::attach(self, ifindex)
+    }
+
+    fn detach(&mut self, ifindex: u32) -> Result<(), KernelError> {
+        Datapath::detach(self, ifindex)
+    }
+
+    fn settle(&mut self) {
+        // This form waits for a grace period of RCU, within which the programs run. Where it is
+        // switched off (nohz_full) a pause far longer than any program's run has to do.
+        if rustix::thread::membarrier(rustix::thread::MembarrierCommand::Global).is_err() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+}
+
+/// A local pod under enforcement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enforced {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub pod: String,
+    /// Index of its host-side interface.
+    pub interface: u32,
+    /// Its number in events.
+    pub endpoint: u32,
+}
+
+/// A local pod that should be under enforcement and is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unenforced {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub pod: String,
+    /// Why not.
+    pub why: String,
+}
+
+impl std::fmt::Display for Unenforced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}: {}", self.namespace, self.pod, self.why)
+    }
+}
+
+/// What is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The policy set.
+    pub revision: u64,
+    /// Pods under it.
+    pub enforced: Vec<Enforced>,
+    /// Pods that should be.
+    pub unenforced: Vec<Unenforced>,
+}
+
+/// Why a cluster state could not be put in force. The one before it still is.
+#[derive(Debug, thiserror::Error)]
+pub enum EnforceError {
+    /// The programs cannot be loaded.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The maps cannot be updated.
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+    /// The node's interfaces and routes cannot be read.
+    #[error("the node's interfaces and routes cannot be read: {0}")]
+    Network(#[from] std::io::Error),
+}
+
+/// One instance of a pod: a pod of the same name elsewhere is another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Instance {
+    namespace: String,
+    pod: String,
+    addresses: Vec<IpAddr>,
+    interface: u32,
+}
+
+/// Where each local pod is, in the order of [`Compiled::endpoints`].
+type Places = Vec<Result<u32, String>>;
+
+/// Enforces one node's policies.
+///
+/// It belongs to the network namespace of the thread that made it, and is used in that namespace.
+#[derive(Debug)]
+pub struct Enforcer<K = Datapath, N = Host> {
+    options: Options,
+    kernel: K,
+    network: N,
+    compiler: Compiler,
+    applier: Applier,
+    directory: DirectoryWriter,
+    attached: HashSet<u32>,
+    instances: HashMap<Instance, u32>,
+    last_endpoint: u32,
+    last: Option<Last>,
+}
+
+/// The last state put in force.
+#[derive(Debug)]
+struct Last {
+    /// As it was given.
+    given: Cluster,
+    /// With this node's addresses.
+    cluster: Cluster,
+    compiled: Compiled,
+    places: Places,
+}
+
+impl Enforcer {
+    /// Loads the programs.
+    ///
+    /// # Errors
+    /// Missing privileges, or a kernel without BPF.
+    pub fn new(options: Options) -> Result<Self, EnforceError> {
+        let kernel = Datapath::load(&options.datapath)?;
+        Ok(Self::with(options, kernel, Host::new()?))
+    }
+}
+
+impl<K: Kernel, N: Network> Enforcer<K, N> {
+    /// An enforcer of another kernel and network.
+    pub fn with(options: Options, kernel: K, network: N) -> Self {
+        Self {
+            options,
+            kernel,
+            network,
+            compiler: Compiler::new(),
+            applier: Applier::default(),
+            directory: DirectoryWriter::default(),
+            attached: HashSet::new(),
+            instances: HashMap::new(),
+            last_endpoint: 0,
+            last: None,
+        }
+    }
+
+    /// The kernel, for readers, scanners and figures.
+    pub fn kernel(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
+    /// Who is who in events.
+    pub fn directory(&self) -> SharedDirectory {
+        self.directory.shared()
+    }
+
+    /// Entries of each map that user space writes.
+    pub(crate) fn map_entries(&self) -> [(&'static str, usize); 5] {
+        let present = self.applier.present();
+        [
+            ("policy", present.policies.len()),
+            ("cidrs_v4", present.cidrs_v4.len()),
+            ("cidrs_v6", present.cidrs_v6.len()),
+            ("identities", present.identities.len()),
+            ("endpoints", present.endpoints.len()),
+        ]
+    }
+
+    /// Puts a cluster state in force.
+    ///
+    /// # Errors
+    /// The state before stays in force.
+    pub fn apply(&mut self, cluster: &Cluster) -> Result<Applied, EnforceError> {
+        let given = cluster.clone();
+        let mut cluster = given.clone();
+        add_addresses(&mut cluster, &self.options.node, self.network.addresses()?);
+        let compiled = self.compiler.compile(&cluster, Some(&self.options.node));
+        let places = self.places(&compiled)?;
+        self.install(Last { given, cluster, compiled, places })
+    }
+
+    /// Looks whether pods have moved or this node's addresses changed, and follows.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn refresh(&mut self) -> Result<Option<Applied>, EnforceError> {
+        let Some(last) = &self.last else { return Ok(None) };
+        let given = last.given.clone();
+        let mut cluster = given.clone();
+        add_addresses(&mut cluster, &self.options.node, self.network.addresses()?);
+        if cluster != last.cluster {
+            return self.apply(&given).map(Some);
+        }
+        let compiled = last.compiled.clone();
+        let places = self.places(&compiled)?;
+        if self.last.as_ref().is_some_and(|last| last.places == places) {
+            return Ok(None);
+        }
+        self.install(Last { given, cluster, compiled, places }).map(Some)
+    }
+
+    fn places(&mut self, compiled: &Compiled) -> Result<Places, EnforceError> {
+        let pods: Vec<&[IpAddr]> =
+            compiled.endpoints.iter().map(|endpoint| endpoint.addresses.as_slice()).collect();
+        Ok(self.network.interfaces(&pods)?)
+    }
+
+    fn install(&mut self, next: Last) -> Result<Applied, EnforceError> {
+        let revision = next.compiled.revision;
+        let (mut chosen, mut unenforced) = self.choose(&next);
+        chosen.retain(|interface, index| {
+            let why = match self.kernel_attach(*interface) {
+                Ok(()) => return true,
+                Err(error) => error.to_string(),
+            };
+            unenforced.push(self::unenforced(&next, *index, why));
+            false
+        });
+        let endpoints = self.announce(&next, &chosen);
+
+        let mut target = MapState::of(&next.compiled);
+        for (interface, index) in &chosen {
+            let endpoint = state::endpoint(
+                endpoints[interface],
+                revision,
+                &next.compiled.endpoints[*index],
+                &self.options,
+            );
+            target.endpoints.insert(*interface, endpoint);
+        }
+        let updated = match self.applier.update(&mut self.kernel, target) {
+            Ok(updated) => updated,
+            Err(error) => {
+                self.hold_back(&next, &chosen, &endpoints);
+                return Err(error.into());
+            }
+        };
+        for (interface, error) in updated.refused {
+            if let Some(index) = chosen.remove(&interface) {
+                unenforced.push(self::unenforced(&next, index, error.to_string()));
+            }
+        }
+        if let Some(error) = updated.leftovers {
+            tracing::warn!(%error, "old entries could not be removed; the next update tries again");
+        }
+        self.leave(&chosen);
+        let enforced = chosen
+            .iter()
+            .map(|(interface, index)| {
+                let compiled = &next.compiled.endpoints[*index];
+                Enforced {
+                    namespace: compiled.namespace.clone(),
+                    pod: compiled.pod.clone(),
+                    interface: *interface,
+                    endpoint: endpoints[interface],
+                }
+            })
+            .collect();
+        self.last = Some(next);
+        Ok(Applied { revision, enforced, unenforced })
+    }
+
+    /// One pod, by its index in the compiled endpoints, for each interface.
+    fn choose(&self, next: &Last) -> (BTreeMap<u32, usize>, Vec<Unenforced>) {
+        let pods = local_pods(&next.cluster);
+        let pod = |index: usize| {
+            let endpoint = &next.compiled.endpoints[index];
+            pods.get(&(endpoint.namespace.as_str(), endpoint.pod.as_str())).copied()
+        };
+        let mut chosen: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut unenforced = Vec::new();
+        for (index, place) in next.places.iter().enumerate() {
+            let interface = match place {
+                Ok(interface) => *interface,
+                Err(why) => {
+                    unenforced.push(self::unenforced(next, index, why.clone()));
+                    continue;
+                }
+            };
+            let Some(other) = chosen.insert(interface, index) else { continue };
+            let first = pod(other).map(precedence) < pod(index).map(precedence);
+            let (winner, loser) = if first { (other, index) } else { (index, other) };
+            chosen.insert(interface, winner);
+            let holder = &next.compiled.endpoints[winner];
+            let why = format!("its address belongs to {}/{}", holder.namespace, holder.pod);
+            unenforced.push(self::unenforced(next, loser, why));
+        }
+        (chosen, unenforced)
+    }
+
+    fn kernel_attach(&mut self, interface: u32) -> Result<(), KernelError> {
+        if !self.attached.contains(&interface) {
+            self.kernel.attach(interface)?;
+            self.attached.insert(interface);
+        }
+        Ok(())
+    }
+
+    /// Tells the directory what the kernel is about to learn. Returns endpoints by interface.
+    fn announce(&mut self, next: &Last, chosen: &BTreeMap<u32, usize>) -> HashMap<u32, u32> {
+        let now = MonotonicClock::now_ns();
+        self.directory.set_cluster(&next.cluster, now);
+        let pods = local_pods(&next.cluster);
+        let mut endpoints = HashMap::new();
+        let mut instances = HashMap::new();
+        for (interface, index) in chosen {
+            let compiled = &next.compiled.endpoints[*index];
+            let instance = Instance {
+                namespace: compiled.namespace.clone(),
+                pod: compiled.pod.clone(),
+                addresses: compiled.addresses.clone(),
+                interface: *interface,
+            };
+            let endpoint = self.instances.get(&instance).copied().unwrap_or_else(|| {
+                self.last_endpoint += 1;
+                self.last_endpoint
+            });
+            if let Some(pod) = pods.get(&(compiled.namespace.as_str(), compiled.pod.as_str())) {
+                self.directory.set_endpoint(endpoint, pod, now);
+            }
+            endpoints.insert(*interface, endpoint);
+            instances.insert(instance, endpoint);
+        }
+        for (instance, endpoint) in &self.instances {
+            if !instances.contains_key(instance) {
+                self.directory.remove_endpoint(*endpoint, now);
+            }
+        }
+        self.instances = instances;
+        self.directory.set_rule_sets(self.compiler.rule_sets());
+        self.directory.publish();
+        endpoints
+    }
+
+    /// After a failed update: pods that have no policy in force yet say so.
+    fn hold_back(
+        &mut self,
+        next: &Last,
+        chosen: &BTreeMap<u32, usize>,
+        endpoints: &HashMap<u32, u32>,
+    ) {
+        for (interface, index) in chosen {
+            if self.applier.present().endpoints.contains_key(interface) {
+                continue;
+            }
+            let endpoint = state::unready_endpoint(
+                endpoints[interface],
+                next.compiled.revision,
+                &next.compiled.endpoints[*index].addresses,
+                self.options.startup,
+            );
+            let set = self.applier.set_endpoint(&mut self.kernel, *interface, endpoint);
+            if let Err(error) = set {
+                tracing::error!(interface, %error, "a pod without policy cannot be marked as such");
+            }
+        }
+    }
+
+    /// Detaches from the interfaces of pods that are gone.
+    fn leave(&mut self, chosen: &BTreeMap<u32, usize>) {
+        let kernel = &mut self.kernel;
+        self.attached.retain(|interface| {
+            if chosen.contains_key(interface) {
+                return true;
+            }
+            match kernel.detach(*interface) {
+                Ok(()) | Err(KernelError::NoInterface { .. }) => {}
+                // Without an endpoint the programs let everything pass.
+                Err(error) => tracing::warn!(interface, %error, "programs stay attached"),
+            }
+            false
+        });
+    }
+}
+
+fn unenforced(next: &Last, index: usize, why: String) -> Unenforced {
+    let endpoint = &next.compiled.endpoints[index];
+    Unenforced { namespace: endpoint.namespace.clone(), pod: endpoint.pod.clone(), why }
+}
+
+fn local_pods(cluster: &Cluster) -> HashMap<(&str, &str), &Pod> {
+    cluster.pods.iter().map(|pod| ((pod.namespace.as_str(), pod.name.as_str()), pod)).collect()
+}
+
+/// Adds this node's own addresses to what the cluster says of it.
+fn add_addresses(cluster: &mut Cluster, node: &str, addresses: Vec<IpAddr>) {
+    let index = match cluster.nodes.iter().position(|known| known.name == node) {
+        Some(index) => index,
+        None => {
+            cluster.nodes.push(Node { name: node.to_owned(), addresses: Vec::new() });
+            cluster.nodes.len() - 1
+        }
+    };
+    let known = &mut cluster.nodes[index].addresses;
+    for address in addresses {
+        if !known.contains(&address) {
+            known.push(address);
+        }
+    }
+}

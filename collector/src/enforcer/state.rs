@@ -1,0 +1,170 @@
+//! What the kernel's maps hold, and what they should hold for a compiled revision.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use rustc_hash::FxHashMap;
+use weir_abi::endpoint::{AUDIT, CUT_ESTABLISHED, DENY_NOT_READY, Endpoint, READY};
+use weir_abi::policy::{CIDR_PREFIX_BASE, CidrV4, CidrV6, PolicyKey};
+use weir_abi::{Address, DIRECTION_EGRESS, DIRECTION_INGRESS};
+use weir_flow::values::Direction;
+use weir_policy::compile::{Compiled, CompiledEndpoint};
+
+use super::{Established, Options, Startup};
+use crate::directory::{is_v4, to_kernel};
+
+/// Contents of the maps, as far as user space writes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MapState {
+    /// Rule set by key.
+    pub(crate) policies: FxHashMap<PolicyKey, u32>,
+    /// Peer by prefix length and block.
+    pub(crate) cidrs_v4: FxHashMap<(u32, CidrV4), u32>,
+    /// Peer by prefix length and block.
+    pub(crate) cidrs_v6: FxHashMap<(u32, CidrV6), u32>,
+    /// Identity by address.
+    pub(crate) identities: FxHashMap<Address, u32>,
+    /// Endpoint by interface index.
+    pub(crate) endpoints: HashMap<u32, Endpoint>,
+}
+
+impl MapState {
+    /// What a revision needs, but for the endpoints.
+    pub(super) fn of(compiled: &Compiled) -> Self {
+        let mut state = Self::default();
+        for (key, rule_set) in &compiled.policies {
+            state.policies.insert(policy_key(key), *rule_set);
+        }
+        for (key, peer) in &compiled.cidrs {
+            let (subject, direction) = (key.subject, u32::from(direction(key.direction)));
+            let length = CIDR_PREFIX_BASE + u32::from(key.net.prefix_len());
+            match key.net {
+                IpNet::V4(net) => {
+                    let block = CidrV4 { subject, direction, address: net.network().octets() };
+                    state.cidrs_v4.insert((length, block), *peer);
+                }
+                IpNet::V6(net) => {
+                    let block = CidrV6 { subject, direction, address: net.network().octets() };
+                    state.cidrs_v6.insert((length, block), *peer);
+                }
+            }
+        }
+        for (address, identity) in &compiled.identities {
+            state.identities.insert(to_kernel(*address), *identity);
+        }
+        state
+    }
+}
+
+/// An endpoint under its compiled policy.
+pub(super) fn endpoint(
+    id: u32,
+    revision: u64,
+    compiled: &CompiledEndpoint,
+    options: &Options,
+) -> Endpoint {
+    let mut flags = compiled.flags | READY;
+    if options.audit {
+        flags |= AUDIT;
+    }
+    if options.established == Established::Cut {
+        flags |= CUT_ESTABLISHED;
+    }
+    let (address_v4, address_v6) = addresses(&compiled.addresses);
+    Endpoint {
+        revision,
+        endpoint: id,
+        subject: compiled.subject,
+        flags,
+        isolated_by_ingress: compiled.isolated_by_ingress,
+        isolated_by_egress: compiled.isolated_by_egress,
+        port_prefixes_ingress: compiled.port_prefixes_ingress,
+        port_prefixes_egress: compiled.port_prefixes_egress,
+        reserved: 0,
+        address_v4,
+        address_v6,
+    }
+}
+
+/// An endpoint whose policy cannot be put in force yet.
+pub(super) fn unready_endpoint(
+    id: u32,
+    revision: u64,
+    addresses_of: &[IpAddr],
+    startup: Startup,
+) -> Endpoint {
+    let (address_v4, address_v6) = addresses(addresses_of);
+    Endpoint {
+        revision,
+        endpoint: id,
+        subject: 0,
+        flags: if startup == Startup::Closed { DENY_NOT_READY } else { 0 },
+        isolated_by_ingress: 0,
+        isolated_by_egress: 0,
+        port_prefixes_ingress: 0,
+        port_prefixes_egress: 0,
+        reserved: 0,
+        address_v4,
+        address_v6,
+    }
+}
+
+/// The first address of each family; zero where there is none.
+fn addresses(addresses: &[IpAddr]) -> (Address, Address) {
+    let first = |v4| {
+        let mut all = addresses.iter().map(|address| to_kernel(*address));
+        all.find(|address| is_v4(address) == v4).unwrap_or_default()
+    };
+    (first(true), first(false))
+}
+
+fn policy_key(key: &weir_policy::compile::PolicyKey) -> PolicyKey {
+    PolicyKey {
+        subject: key.subject,
+        peer: key.peer,
+        port: key.port,
+        direction: direction(key.direction),
+        protocol: key.protocol,
+        port_prefix: key.port_prefix,
+        reserved: [0; 3],
+    }
+}
+
+fn direction(direction: Direction) -> u8 {
+    match direction {
+        Direction::Ingress => DIRECTION_INGRESS,
+        Direction::Egress => DIRECTION_EGRESS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_abi::{endpoint, policy};
+    use weir_policy::compile;
+    use weir_policy::model::Protocol;
+
+    /// policy is pure and does not know the ABI, so the numbers are written twice.
+    #[test]
+    fn compiler_and_kernel_mean_the_same_numbers() {
+        assert_eq!(compile::PEER_ANY, policy::PEER_ANY);
+        assert_eq!(compile::PEER_CIDR, policy::PEER_CIDR);
+        assert_eq!(compile::IDENTITY_WORLD, policy::IDENTITY_WORLD);
+        assert_eq!(compile::IDENTITY_LOCAL_NODE, policy::IDENTITY_LOCAL_NODE);
+        assert_eq!(compile::IDENTITY_REMOTE_NODE, policy::IDENTITY_REMOTE_NODE);
+        assert_eq!(compile::IDENTITY_FIRST_POD, policy::IDENTITY_FIRST_POD);
+        assert_eq!(compile::ANY_PROTOCOL_BIT, policy::ANY_PROTOCOL_BIT);
+        assert_eq!(compile::ISOLATED_INGRESS, endpoint::ISOLATED_INGRESS);
+        assert_eq!(compile::ISOLATED_EGRESS, endpoint::ISOLATED_EGRESS);
+        assert_eq!(compile::CIDR_INGRESS, endpoint::CIDR_INGRESS);
+        assert_eq!(compile::CIDR_EGRESS, endpoint::CIDR_EGRESS);
+        for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
+            let number = match protocol {
+                Protocol::Tcp => weir_abi::PROTOCOL_TCP,
+                Protocol::Udp => weir_abi::PROTOCOL_UDP,
+                Protocol::Sctp => weir_abi::PROTOCOL_SCTP,
+            };
+            assert_eq!(protocol.number(), number);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Batches as Flight messages that stand alone: each brings all of its dictionaries, so that it
+//! can be sent in any stream, once or again, after any other.
+
+use std::sync::LazyLock;
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
+use arrow_flight::{FlightData, FlightDescriptor};
+use weir_flow::schema::stored_schema;
+use weir_flow::wire::{self, BatchId, FLOWS};
+
+/// The first message of a stream.
+pub(super) fn schema() -> FlightData {
+    static HEADER: LazyLock<FlightData> = LazyLock::new(|| tracker().1);
+    HEADER.clone().with_descriptor(FlightDescriptor::new_path(vec![FLOWS.to_owned()]))
+}
+
+/// The messages of a batch: dictionaries first, the rows last.
+pub(super) fn batch(batch: &RecordBatch) -> Result<Vec<FlightData>, ArrowError> {
+    let (mut tracker, _) = tracker();
+    let (dictionaries, rows) = IpcDataGenerator::default().encode(
+        batch,
+        &mut tracker,
+        &IpcWriteOptions::default(),
+        &mut IpcWriteContext::default(),
+    )?;
+    Ok(dictionaries.into_iter().chain([rows]).map(FlightData::from).collect())
+}
+
+/// A message without rows that says how the collector is.
+pub(super) fn heartbeat(id: &BatchId) -> FlightData {
+    FlightData::new().with_app_metadata(wire::encode(id))
+}
+
+/// Dictionary ids belong to the schema and are given when it is encoded.
+fn tracker() -> (DictionaryTracker, FlightData) {
+    let mut tracker = DictionaryTracker::new(false);
+    let schema = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(
+        &stored_schema(),
+        &mut tracker,
+        &IpcWriteOptions::default(),
+    );
+    (tracker, schema.into())
+}
