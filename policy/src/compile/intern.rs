@@ -34,4 +34,10 @@ impl<T: Eq + Hash> Interner<T> {
     pub(super) fn forget_unused(&mut self) {
         self.ids.retain(|content, _| Arc::strong_count(content) > 1);
     }
+
+    /// How many contents it knows.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
 }

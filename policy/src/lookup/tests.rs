@@ -29,7 +29,7 @@ proptest! {
         let mut cluster = cluster(&mut source);
         for _ in 0..2 {
             nodes.update(&cluster);
-            for _ in 0..40 {
+            for _ in 0..60 {
                 let attempt = attempt(&mut source, &cluster);
                 prop_assert_eq!(
                     nodes.decide(&cluster, &attempt),

@@ -119,12 +119,21 @@ pub(super) fn attempt(source: &mut Source, cluster: &Cluster) -> Attempt {
         }
     };
     let (from, to) = (end(), end());
-    Attempt {
-        source: from,
-        destination: to,
-        protocol: source.pick(&[6, 17, 132, 6, 17, 1, 58, 0]),
-        destination_port: if source.one_in(8) { 0 } else { source.pick(&PORTS) },
-    }
+    // Half of the time a port that the destination declares.
+    let declared: Vec<&ContainerPort> = cluster
+        .pods
+        .iter()
+        .filter(|pod| pod.addresses.contains(&to))
+        .flat_map(|pod| &pod.ports)
+        .collect();
+    let (protocol, destination_port) = if !declared.is_empty() && source.one_in(2) {
+        let port = source.pick(&declared);
+        (port.protocol.number(), port.port)
+    } else {
+        let port = if source.one_in(8) { 0 } else { source.pick(&PORTS) };
+        (source.pick(&[6, 17, 132, 6, 17, 1, 58, 0]), port)
+    };
+    Attempt { source: from, destination: to, protocol, destination_port }
 }
 
 /// One object of a name.
