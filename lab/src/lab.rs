@@ -46,6 +46,7 @@ struct Pod {
 struct Host {
     spec: HostSpec,
     place: Place,
+    wire: Wire,
 }
 
 impl Lab {
@@ -118,12 +119,12 @@ impl Lab {
             self.addresses.claim(&format!("host {}", spec.name), &spec.addresses)?;
             let place = self.new_place("host", &spec.name);
             let wire = self.new_wire("host", "eth0", &place, &spec.addresses);
-            added.push((wire, Host { spec: spec.clone(), place }));
+            added.push((spec.name.clone(), Host { spec: spec.clone(), place, wire }));
         }
         let members: Vec<Member<'_>> =
-            added.iter().map(|(wire, host)| Member::new(&host.place, wire, false)).collect();
+            added.iter().map(|(_, host)| Member::new(&host.place, &host.wire, false)).collect();
         self.join_fabric(&members)?;
-        self.hosts.extend(added.into_iter().map(|(_, host)| (host.spec.name.clone(), host)));
+        self.hosts.extend(added);
         Ok(())
     }
 
@@ -157,16 +158,19 @@ impl Lab {
             return Err(unknown("pod", name, self.pods.keys()));
         };
         let Some(wire) = pod.wire else { return Ok(()) };
-        let node = self.find_node(&pod.spec.node)?.place.namespace().to_owned();
-        // The routes on the node go with the link; the namespace alone would keep the link until
-        // the kernel comes to it.
-        ip_batch(Some(&node), &[format!("link del dev {}", wire.outer)])?;
         let unroute: Vec<String> = wire.addresses.iter().map(|a| wiring::unroute(*a)).collect();
         ip_batch(Some(self.fabric.namespace()), &unroute)?;
-        self.addresses.release(&wire.addresses);
-        sweep::remove(&[pod.place.namespace().to_owned()])?;
-        self.made.retain(|name| name != pod.place.namespace());
-        Ok(())
+        let node = self.find_node(&pod.spec.node)?.place.clone();
+        self.unplug(&node, &wire, &pod.place)
+    }
+
+    /// Removes a host outside, and what runs in it.
+    pub fn remove_host(&mut self, name: &str) -> Result<(), LabError> {
+        let Some(host) = self.hosts.remove(name) else {
+            return Err(unknown("host", name, self.hosts.keys()));
+        };
+        let fabric = self.fabric.clone();
+        self.unplug(&fabric, &host.wire, &host.place)
     }
 
     /// A node.
@@ -225,6 +229,19 @@ impl Lab {
         self.pods.keys().map(String::as_str)
     }
 
+    /// What the host was made from.
+    pub fn host_spec(&self, name: &str) -> Result<&HostSpec, LabError> {
+        self.hosts
+            .get(name)
+            .map(|host| &host.spec)
+            .ok_or_else(|| unknown("host", name, self.hosts.keys()))
+    }
+
+    /// Names of the hosts outside.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.hosts.keys().map(String::as_str)
+    }
+
     fn find_node(&self, name: &str) -> Result<&Node, LabError> {
         self.nodes.get(name).ok_or_else(|| unknown("node", name, self.nodes.keys()))
     }
@@ -254,6 +271,16 @@ impl Lab {
             inner_namespace: place.namespace().to_owned(),
             addresses: addresses.to_vec(),
         }
+    }
+
+    /// Removes a member. Its link goes at once, and with it the routes to it; the namespace alone
+    /// would keep the link until the kernel comes to it.
+    fn unplug(&mut self, outer: &Place, wire: &Wire, member: &Place) -> Result<(), LabError> {
+        ip_batch(Some(outer.namespace()), &[format!("link del dev {}", wire.outer)])?;
+        self.addresses.release(&wire.addresses);
+        sweep::remove(&[member.namespace().to_owned()])?;
+        self.made.retain(|name| name != member.namespace());
+        Ok(())
     }
 
     fn add_namespaces(&mut self, places: &[&Place]) -> Result<(), LabError> {

@@ -12,9 +12,11 @@
 //! | [`place`] | being inside a namespace: closures, threads, child processes |
 //! | [`net`] | links: counters, offloads; the commands that wire a lab |
 //! | [`probe`] | does a connection come about: clients and the responders they talk to |
+//! | [`case`] | connectivity tables, for real: a lab, the eBPF programs, probes |
 //! | [`traffic`] | small servers and clients to make a lab look alive |
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
+pub mod case;
 pub mod error;
 pub mod lab;
 mod name;
