@@ -2,6 +2,7 @@
 //! and store it.
 //!
 //! Pure: no I/O, no clock. Everything that names a column derives it from [`schema`].
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
 pub mod community_id;
 pub mod manifest;

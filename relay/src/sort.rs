@@ -1,8 +1,10 @@
 //! The order of rows in a file: one sorted batch for each hour of `time`, with one dictionary a
 //! column.
 //!
-//! The order makes equal values neighbours where that saves most: who dialled whom first, the
-//! connection next, time last. It was chosen by measuring, see `benches/ingest.rs`.
+//! The order makes equal values neighbours where that saves most. Pods of a workload share nearly
+//! all their labels, so the workloads of both ends come before their pods; then the connection, so
+//! that what both ends and all intervals say of it is together; time last. Other orders weighed
+//! up to 4 bytes a row more in `benches/ingest.rs`.
 
 use std::sync::Arc;
 
@@ -18,15 +20,15 @@ use weir_flow::schema::stored_schema;
 /// Columns in which a file is sorted, within its hour; the last two are numbers.
 pub const ORDER: &[&str] = &[
     "verdict",
+    "source_workload",
     "destination_workload",
+    "source_pod",
     "destination_pod",
+    "source_ip",
     "destination_ip",
     "destination_port",
-    "source_workload",
-    "source_pod",
-    "source_ip",
-    "direction",
     "source_port",
+    "direction",
     "time",
 ];
 

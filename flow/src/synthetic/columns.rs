@@ -120,14 +120,12 @@ impl Columns {
         cluster: &Cluster,
         rows: &[Row],
     ) -> ArrayRef {
-        if let Some(name) = name.strip_prefix("source_") {
-            if let Some(column) = self.end(name, data_type, cluster, rows, |row| row.source) {
-                return column;
-            }
-        } else if let Some(name) = name.strip_prefix("destination_") {
-            if let Some(column) = self.end(name, data_type, cluster, rows, |row| row.destination) {
-                return column;
-            }
+        let end: fn(&Row) -> usize =
+            if name.starts_with("source_") { |row| row.source } else { |row| row.destination };
+        let shared = name.strip_prefix("source_").or_else(|| name.strip_prefix("destination_"));
+        let shared = shared.and_then(|name| self.end(name, data_type, cluster, rows, end));
+        if let Some(column) = shared {
+            return column;
         }
         let numbers = |value: fn(&Row) -> u64| -> ArrayRef {
             Arc::new(UInt64Array::from_iter_values(rows.iter().map(value)))

@@ -271,7 +271,6 @@ impl Traffic {
             State::Closed => connection.rtt as i64 + self.random.spread(20_000, 300_000_000) as i64,
         }
         .clamp(0, self.interval);
-        let time = time + if state == State::Closed { 40_000 } else { 0 };
         let flags = match state {
             State::Open => 0x02,
             State::Active => 0x18,

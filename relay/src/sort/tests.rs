@@ -18,15 +18,14 @@ fn sorted(batch: &RecordBatch) -> bool {
     Flow::read(batch).unwrap().is_sorted_by_key(|flow| {
         (
             flow.verdict.clone(),
-            flow.destination_workload.clone(),
-            flow.destination_pod.clone(),
-            flow.destination_ip.clone(),
-            flow.destination_port,
             flow.source_workload.clone(),
+            flow.destination_workload.clone(),
             flow.source_pod.clone(),
-            flow.source_ip.clone(),
-            flow.direction.clone(),
+            flow.destination_pod.clone(),
+            (flow.source_ip.clone(), flow.destination_ip.clone()),
+            flow.destination_port,
             flow.source_port,
+            flow.direction.clone(),
             flow.time.0,
         )
     })
