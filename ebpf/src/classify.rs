@@ -1,7 +1,7 @@
 //! The way of one packet: parse, endpoint, tracked connection, and only for the first packet of a
 //! connection the policy.
 
-use aya_ebpf::{bindings::__sk_buff, helpers::bpf_ktime_get_ns};
+use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_ktime_get_coarse_ns};
 use weir_abi::{
     DIRECTION_EGRESS,
     conntrack::ICMP_RELATED,
@@ -14,11 +14,11 @@ use crate::{
     deny::deny,
     first::decide,
     fragment,
-    maps::{CONNTRACK, ENDPOINTS, STATS},
-    packet::{FIRST_FRAGMENT, ICMP_ERROR, LATER_FRAGMENT, NEIGHBOUR, Packet},
+    maps::{CONNTRACK, ENDPOINTS, PACKET, STATS},
+    packet::{FIRST_FRAGMENT, ICMP_ERROR, LATER_FRAGMENT, NEIGHBOUR},
     parse::{INVALID, NOT_IP, parse},
     related::is_related,
-    scene::{Key, PASS, Scene},
+    scene::{Key, PASS, Scene, precise_now},
     stats::bump,
 };
 
@@ -26,8 +26,9 @@ use crate::{
 pub fn classify(skb: *mut __sk_buff, direction: u8) -> i32 {
     let Some(counters) = STATS.get_ptr_mut(0) else { return PASS };
     bump(counters, stats::PACKETS);
-    let mut packet = Packet::ZERO;
-    let parsed = parse(skb, &mut packet);
+    let Some(packet) = PACKET.get_ptr_mut(0) else { return PASS };
+    // SAFETY: from the map lookup just made; no other packet is at hand on this CPU.
+    let parsed = parse(skb, unsafe { &mut *packet });
     if parsed == NOT_IP {
         bump(counters, stats::NOT_IP);
         return PASS;
@@ -39,8 +40,9 @@ pub fn classify(skb: *mut __sk_buff, direction: u8) -> i32 {
         return PASS;
     };
     let mut scene = Scene::new(packet, entry, counters, direction);
+    // A tick's precision, at half the price, does for the packets of a known connection.
     // SAFETY: a helper without preconditions.
-    scene.now = unsafe { bpf_ktime_get_ns() };
+    scene.now = unsafe { bpf_ktime_get_coarse_ns() };
     measure(skb, &mut scene);
     if parsed == INVALID {
         if scene.is_isolated() {
@@ -49,24 +51,25 @@ pub fn classify(skb: *mut __sk_buff, direction: u8) -> i32 {
         scene.bump(stats::EXEMPT);
         return PASS;
     }
-    if scene.packet.is(NEIGHBOUR) {
+    if scene.packet().is(NEIGHBOUR) {
         scene.bump(stats::EXEMPT);
         return PASS;
     }
     if direction == DIRECTION_EGRESS
-        && !scene.owns(scene.packet.source)
-        && !scene.packet.source.is_unspecified_or_link_local()
+        && !scene.owns(scene.packet().source)
+        && !scene.packet().source.is_unspecified_or_link_local()
     {
         return refuse(&mut scene, REASON_SPOOFED_SOURCE);
     }
-    if scene.packet.is(FIRST_FRAGMENT | LATER_FRAGMENT) && !fragment::resolve(&mut scene.packet) {
+    if scene.packet().is(FIRST_FRAGMENT | LATER_FRAGMENT) && !fragment::resolve(scene.packet_mut())
+    {
         scene.bump(stats::FRAGMENT_UNKNOWN);
         if scene.is_isolated() {
             return refuse(&mut scene, REASON_FRAGMENT);
         }
     }
-    scene.key = Key::new(scene.endpoint().endpoint, &scene.packet, direction);
-    if scene.packet.is(ICMP_ERROR) && is_related(skb, &scene) {
+    scene.key = Key::new(scene.endpoint().endpoint, scene.packet(), direction);
+    if scene.packet().is(ICMP_ERROR) && is_related(skb, &scene) {
         scene.related = true;
         scene.key.set_icmp(ICMP_RELATED);
         scene.bump(stats::RELATED);
@@ -88,6 +91,7 @@ pub fn classify(skb: *mut __sk_buff, direction: u8) -> i32 {
             }
         }
         Meeting::New | Meeting::Another => {
+            scene.now = precise_now();
             decide(&mut scene);
             if scene.judgement.verdict == VERDICT_DENY {
                 return deny(&scene);
@@ -110,7 +114,7 @@ fn measure(skb: *mut __sk_buff, scene: &mut Scene) {
     }
     // SAFETY: as above.
     let mut segments = unsafe { (*skb).gso_segs };
-    let header = scene.packet.header_length;
+    let header = scene.packet().header_length;
     if segments == 0 && length > header {
         segments = (length - header).div_ceil(size);
     }
@@ -123,6 +127,7 @@ fn measure(skb: *mut __sk_buff, scene: &mut Scene) {
 /// Drops a packet that no policy is asked about.
 #[inline(always)]
 fn refuse(scene: &mut Scene, reason: u8) -> i32 {
+    scene.now = precise_now();
     scene.judgement.verdict = VERDICT_DENY;
     scene.judgement.reason = reason;
     deny(scene)

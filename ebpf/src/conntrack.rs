@@ -21,7 +21,7 @@ use crate::{
     judge::judge,
     maps::{CLOSED, CONNTRACK, VERDICTS},
     packet::{FIN, OPENS, RST, SYN},
-    scene::Scene,
+    scene::{Scene, precise_now},
 };
 
 /// What a packet is to the entry found under its key.
@@ -47,13 +47,13 @@ pub fn meet(scene: &Scene, entry: *mut Connection) -> Meeting {
     // Another CPU may have been here since this one looked at the clock.
     let silence = scene.now.wrapping_sub(connection.last_ns) as i64;
     if silence > SHORTEST_TIMEOUT_NS
-        && silence > timeout_ns(scene.packet.protocol, connection.flags) as i64
+        && silence > timeout_ns(scene.packet().protocol, connection.flags) as i64
     {
         return Meeting::Another;
     }
     // A SYN from the other side never belongs to this connection; one from the initiator is a
     // repetition only as long as it has sent nothing else.
-    if scene.packet.is(OPENS)
+    if scene.packet().is(OPENS)
         && (!forward || connection.flags & HANDSHAKE != 0 || is_closed(connection.flags))
     {
         return Meeting::Another;
@@ -81,16 +81,16 @@ fn count(scene: &Scene, entry: *mut Connection, forward: bool) {
         atomic::add(packets, u64::from(scene.packets));
         atomic::add(bytes, u64::from(scene.bytes));
     }
-    connection.last_ns = scene.now;
+    touch(connection, scene.now);
     let mut flags = 0;
     if !forward {
         flags = REPLIED;
         if connection.flags & REPLIED == 0 {
-            connection.reply_delay_ns = scene.now.saturating_sub(connection.first_ns);
+            connection.reply_delay_ns = precise_now().saturating_sub(connection.first_ns);
         }
     }
-    if scene.packet.protocol == PROTOCOL_TCP {
-        let tcp_flags = scene.packet.tcp_flags;
+    if scene.packet().protocol == PROTOCOL_TCP {
+        let tcp_flags = scene.packet().tcp_flags;
         flags |= tcp_state(tcp_flags, forward);
         if tcp_flags & !connection.tcp_flags != 0 {
             // SAFETY: the aligned word whose last byte is `tcp_flags`.
@@ -105,6 +105,14 @@ fn count(scene: &Scene, entry: *mut Connection, forward: bool) {
 
 const _: () = assert!(core::mem::offset_of!(Connection, flags) == 72);
 const _: () = assert!(core::mem::offset_of!(Connection, tcp_flags) == 87);
+
+/// Notes the time of a packet. It may be a tick old, and the entry's not, or another CPU's.
+#[inline(always)]
+fn touch(connection: &mut Connection, now: u64) {
+    if now > connection.last_ns {
+        connection.last_ns = now;
+    }
+}
 
 #[inline(always)]
 fn word(entry: *mut Connection, offset: usize) -> *mut u64 {
@@ -142,7 +150,7 @@ pub fn judge_again(scene: &mut Scene) -> bool {
         // The entry stays, so that the packets of this connection are known for what they are and
         // not taken for the first ones of another.
         // SAFETY: as above.
-        unsafe { (*entry).last_ns = scene.now };
+        touch(unsafe { &mut *entry }, scene.now);
         return false;
     }
     let revision = scene.endpoint().revision;
@@ -213,7 +221,7 @@ pub fn admit(scene: &mut Scene, another: bool) {
 /// The entry of a connection whose first seen packet this is.
 #[inline(always)]
 fn begin(scene: &Scene, event: u32) -> Connection {
-    let packet = &scene.packet;
+    let packet = scene.packet();
     let mut flags = event;
     if packet.protocol == PROTOCOL_TCP {
         flags |= tcp_state(packet.tcp_flags, !scene.reply);

@@ -40,8 +40,8 @@ pub fn deny(scene: &Scene) -> i32 {
         flags: if event.is_null() { 0 } else { EVENT_SUBMITTED },
         event_packets: scene.packets,
         event_bytes: scene.bytes,
-        source_port: scene.packet.source_port,
-        tcp_flags: scene.packet.tcp_flags,
+        source_port: scene.packet().source_port,
+        tcp_flags: scene.packet().tcp_flags,
         reserved: [0; 5],
     };
     let inserted = DENIES.insert(key.as_key(), &deny, u64::from(BPF_NOEXIST)).is_ok();
@@ -86,8 +86,10 @@ fn fold(scene: &Scene, deny: *mut Deny) {
         atomic::add(&raw mut deny.packets, u64::from(scene.packets));
         atomic::add(&raw mut deny.bytes, u64::from(scene.bytes));
     }
-    deny.last_ns = scene.now;
-    deny.tcp_flags |= scene.packet.tcp_flags;
+    if scene.now > deny.last_ns {
+        deny.last_ns = scene.now;
+    }
+    deny.tcp_flags |= scene.packet().tcp_flags;
     scene.bump(stats::DENY_FOLDED);
 }
 
@@ -120,7 +122,7 @@ impl Key {
 
 #[inline(always)]
 fn key(scene: &Scene) -> Key {
-    let packet = &scene.packet;
+    let packet = scene.packet();
     Key {
         remote: scene.remote(),
         revision: scene.endpoint().revision,

@@ -36,7 +36,7 @@ pub fn wakeup(ring: &RingBuf) -> u64 {
 /// `event` was reserved and is not null.
 #[inline(always)]
 pub unsafe fn fill(event: *mut VerdictEvent, scene: &Scene) {
-    let packet = &scene.packet;
+    let packet = scene.packet();
     let judgement = &scene.judgement;
     // SAFETY: per this function's contract. Field by field, since the whole would be built on the
     // stack first.

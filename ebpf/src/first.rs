@@ -15,8 +15,8 @@ use crate::{
 pub fn decide(scene: &mut Scene) {
     judge(scene);
     if scene.judgement.verdict != VERDICT_DENY
-        || scene.packet.protocol != PROTOCOL_TCP
-        || scene.packet.is(OPENS | LATER_FRAGMENT)
+        || scene.packet().protocol != PROTOCOL_TCP
+        || scene.packet().is(OPENS | LATER_FRAGMENT)
         || scene.now >= scene.entry().adopt_until_ns
     {
         return;

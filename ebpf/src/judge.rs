@@ -61,10 +61,10 @@ pub fn judge(scene: &mut Scene) {
                 port_prefix: 0,
                 reserved: [0; 3],
             },
-            port: scene.packet.destination_port,
-            protocol: scene.packet.protocol,
+            port: scene.packet().destination_port,
+            protocol: scene.packet().protocol,
             // Without ports there is nothing to match but the protocol.
-            port_prefixes: if scene.packet.has_ports() {
+            port_prefixes: if scene.packet().has_ports() {
                 port_prefixes
             } else {
                 port_prefixes & (1 | (1 << ANY_PROTOCOL_BIT))

@@ -2,7 +2,8 @@
 //!
 //! `from_pod` (tcx ingress) sees what the pod sends, `to_pod` (tcx egress) what it gets. Both
 //! decide each connection, count each packet and report each verdict; [`classify`] tells the
-//! story. `empty` does nothing and is what benchmarks compare with.
+//! story. `empty` and `fresh` are for benchmarks: what a program costs that does nothing, and
+//! `from_pod` on a packet that is another connection's each time.
 //!
 //! A packet that may pass leaves with `TC_ACT_UNSPEC`, so that other programs on the same hook
 //! still see it.
@@ -44,6 +45,23 @@ pub fn to_pod(context: TcContext) -> i32 {
 #[classifier]
 pub fn empty(_context: TcContext) -> i32 {
     scene::PASS
+}
+
+/// Adds one to the port at offset `mark` before judging the packet.
+#[classifier]
+pub fn fresh(context: TcContext) -> i32 {
+    let skb = context.skb.skb;
+    // SAFETY: the context of this very program; the verifier checks the access.
+    unsafe {
+        let (data, end) = ((*skb).data as usize, (*skb).data_end as usize);
+        let offset = (*skb).mark as usize & 0x3f;
+        if data + offset + 2 > end {
+            return scene::PASS;
+        }
+        let port = (data + offset) as *mut u16;
+        *port = u16::from_be(*port).wrapping_add(1).to_be();
+    }
+    classify::classify(skb, DIRECTION_EGRESS)
 }
 
 #[panic_handler]

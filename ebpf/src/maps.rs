@@ -14,6 +14,7 @@ use weir_abi::{
 
 use crate::{
     fragment::{FragmentKey, FragmentValue},
+    packet::Packet,
     stats::Counters,
 };
 
@@ -56,3 +57,8 @@ pub static DENY_VERDICTS: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
 
 #[map]
 pub static STATS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// The packet at hand. Not on the stack: there the verifier would tell apart every value that
+/// parsing can give its fields, and check all that follows for each of them.
+#[map]
+pub static PACKET: PerCpuArray<Packet> = PerCpuArray::with_max_entries(1, 0);

@@ -18,8 +18,8 @@ const ERROR_HEADER: u32 = 8;
 #[inline(never)]
 pub fn is_related(skb: *mut __sk_buff, scene: &Scene) -> bool {
     let mut quoted = Packet::ZERO;
-    let offset = u32::from(scene.packet.transport) + ERROR_HEADER;
-    let parsed = if scene.packet.source.is_v4() {
+    let offset = u32::from(scene.packet().transport) + ERROR_HEADER;
+    let parsed = if scene.packet().source.is_v4() {
         parse_v4(skb, offset, &mut quoted, true)
     } else {
         parse_v6(skb, offset, &mut quoted, true)

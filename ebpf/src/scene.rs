@@ -1,5 +1,6 @@
 //! One packet at one endpoint: what every step after parsing works on.
 
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use weir_abi::{
     DIRECTION_EGRESS, DIRECTION_INGRESS,
     conntrack::{ConnectionKey, ICMP_FROM_ENDPOINT},
@@ -19,9 +20,10 @@ pub const DROP: i32 = 2;
 
 #[repr(C)]
 pub struct Scene {
-    pub packet: Packet,
+    packet: *mut Packet,
     pub key: Key,
     pub judgement: Judgement,
+    /// Of `CLOCK_MONOTONIC`; for known connections as of the last tick.
     pub now: u64,
     entry: *const EndpointEntry,
     counters: *mut Counters,
@@ -31,7 +33,7 @@ pub struct Scene {
     pub bytes: u32,
     /// Direction of the connection as the endpoint sees it. That of the packet, unless `reply`.
     pub direction: u8,
-    /// The packet is a reply; `packet` has been turned round to look like what it replies to.
+    /// The packet is a reply, and has been turned round to look like what it replies to.
     pub reply: bool,
     /// An ICMP error about a tracked connection.
     pub related: bool,
@@ -64,7 +66,7 @@ const _: () = assert!(size_of::<Key>() == size_of::<ConnectionKey>());
 impl Scene {
     #[inline(always)]
     pub fn new(
-        packet: Packet,
+        packet: *mut Packet,
         entry: *const EndpointEntry,
         counters: *mut Counters,
         direction: u8,
@@ -91,6 +93,18 @@ impl Scene {
     }
 
     #[inline(always)]
+    pub fn packet(&self) -> &Packet {
+        // SAFETY: from the map lookup of this very packet, and this CPU has no other at hand.
+        unsafe { &*self.packet }
+    }
+
+    #[inline(always)]
+    pub fn packet_mut(&mut self) -> &mut Packet {
+        // SAFETY: as for `packet`.
+        unsafe { &mut *self.packet }
+    }
+
+    #[inline(always)]
     pub fn entry(&self) -> &EndpointEntry {
         // SAFETY: from the map lookup of this very packet.
         unsafe { &*self.entry }
@@ -110,9 +124,9 @@ impl Scene {
     #[inline(always)]
     pub fn remote(&self) -> Words {
         if self.direction == DIRECTION_EGRESS {
-            self.packet.destination
+            self.packet().destination
         } else {
-            self.packet.source
+            self.packet().source
         }
     }
 
@@ -137,7 +151,7 @@ impl Scene {
     /// Turns a reply into the shape of the packets it replies to, or back.
     #[inline(always)]
     pub fn reverse(&mut self) {
-        self.packet.reverse();
+        self.packet_mut().reverse();
         self.direction ^= 1;
         self.reply = !self.reply;
     }
@@ -184,6 +198,13 @@ impl Key {
         // SAFETY: the same layout, and every bit pattern is valid.
         unsafe { &*core::ptr::from_ref(self).cast() }
     }
+}
+
+/// The time to the nanosecond, for what is reported.
+#[inline(always)]
+pub fn precise_now() -> u64 {
+    // SAFETY: a helper without preconditions.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// The flag of an endpoint that a policy isolates in a direction.

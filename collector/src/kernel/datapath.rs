@@ -78,7 +78,7 @@ impl Default for DatapathOptions {
 /// Belongs to the network namespace of the thread that calls [`Datapath::attach`]. Dropping it
 /// takes the programs off.
 pub struct Datapath {
-    pub(super) ebpf: Ebpf,
+    ebpf: Ebpf,
     pub(super) tables: Tables,
     pub(super) adopt_for: Duration,
     /// By interface: which endpoint, and until when it adopts.
@@ -115,28 +115,23 @@ impl Datapath {
             .map_max_entries("DENY_VERDICTS", options.deny_ring_bytes)
             .load(OBJECT)
             .map_err(KernelError::from_load)?;
-        for program in Program::ALL {
-            classifier(&mut ebpf, program)?
-                .load()
-                .map_err(|error| KernelError::from_program(program.name(), error))?;
+        for program in Program::ATTACHED {
+            classifier(&mut ebpf, program)?;
         }
         let tables = Tables {
-            endpoints: Table::new("ENDPOINTS", descriptor(&mut ebpf, "ENDPOINTS")?),
-            identities: Table::new("IDENTITIES", descriptor(&mut ebpf, "IDENTITIES")?),
-            cidrs_v4: Table::new("CIDRS_V4", descriptor(&mut ebpf, "CIDRS_V4")?),
-            cidrs_v6: Table::new("CIDRS_V6", descriptor(&mut ebpf, "CIDRS_V6")?),
-            policy: Table::new("POLICY", descriptor(&mut ebpf, "POLICY")?),
+            endpoints: Table::new("ENDPOINTS", descriptor(&ebpf, "ENDPOINTS")?),
+            identities: Table::new("IDENTITIES", descriptor(&ebpf, "IDENTITIES")?),
+            cidrs_v4: Table::new("CIDRS_V4", descriptor(&ebpf, "CIDRS_V4")?),
+            cidrs_v6: Table::new("CIDRS_V6", descriptor(&ebpf, "CIDRS_V6")?),
+            policy: Table::new("POLICY", descriptor(&ebpf, "POLICY")?),
         };
-        let conntrack = Table::<ConnectionKey, Connection>::new(
-            "CONNTRACK",
-            descriptor(&mut ebpf, "CONNTRACK")?,
-        );
-        let closed =
-            Table::<ClosedKey, Connection>::new("CLOSED", descriptor(&mut ebpf, "CLOSED")?);
-        let denies = Table::<DenyKey, Deny>::new("DENIES", descriptor(&mut ebpf, "DENIES")?);
-        let counters = PerCpuArray::try_from(map(&mut ebpf, "STATS")?)
+        let conntrack =
+            Table::<ConnectionKey, Connection>::new("CONNTRACK", descriptor(&ebpf, "CONNTRACK")?);
+        let closed = Table::<ClosedKey, Connection>::new("CLOSED", descriptor(&ebpf, "CLOSED")?);
+        let denies = Table::<DenyKey, Deny>::new("DENIES", descriptor(&ebpf, "DENIES")?);
+        let counters = PerCpuArray::try_from(Map::PerCpuArray(map_data(&ebpf, "STATS")?))
             .map_err(|error| KernelError::Object(chain(&error)))?;
-        let rings = (ring(&mut ebpf, "DENY_VERDICTS")?, ring(&mut ebpf, "VERDICTS")?);
+        let rings = (ring(&ebpf, "DENY_VERDICTS")?, ring(&ebpf, "VERDICTS")?);
         let removals = Arc::new(Removals::default());
         Ok(Self {
             ebpf,
@@ -154,7 +149,7 @@ impl Datapath {
     /// Attaches both programs to the host side of a pod's veth. Doing so again is no error.
     pub fn attach(&mut self, ifindex: u32) -> Result<(), KernelError> {
         let interface = interface_name(ifindex)?;
-        for program in [Program::ToPod, Program::FromPod] {
+        for program in Program::ATTACHED {
             let Some(link) = self.attach_one(program, ifindex, &interface)? else { continue };
             let links = self.links.entry(ifindex).or_default();
             // An older link of this program belongs to an interface that is gone.
@@ -201,6 +196,13 @@ impl Datapath {
             source: std::io::Error::other(chain(&error)),
         })?;
         Ok(Stats::new(counters.iter(), &self.removals))
+    }
+
+    pub(super) fn classifier(
+        &mut self,
+        program: Program,
+    ) -> Result<&mut SchedClassifier, KernelError> {
+        classifier(&mut self.ebpf, program)
     }
 
     /// None: it is attached already.
@@ -252,30 +254,42 @@ impl Datapath {
     }
 }
 
-pub(super) fn classifier(
-    ebpf: &mut Ebpf,
-    program: Program,
-) -> Result<&mut SchedClassifier, KernelError> {
-    ebpf.program_mut(program.name())
+/// A program, loaded if it is not yet.
+fn classifier(ebpf: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier, KernelError> {
+    let classifier: &mut SchedClassifier = ebpf
+        .program_mut(program.name())
         .and_then(|found| found.try_into().ok())
-        .ok_or_else(|| KernelError::Object(format!("no classifier {}", program.name())))
+        .ok_or_else(|| KernelError::Object(format!("no classifier {}", program.name())))?;
+    match classifier.load() {
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(classifier),
+        Err(error) => Err(KernelError::from_program(program.name(), error)),
+    }
 }
 
-fn map(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
-    ebpf.take_map(name).ok_or_else(|| KernelError::Object(format!("no map {name}")))
-}
-
-fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<RingBuf<MapData>, KernelError> {
-    RingBuf::try_from(map(ebpf, name)?).map_err(|error| KernelError::Object(chain(&error)))
-}
-
-fn descriptor(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, KernelError> {
-    let map = map(ebpf, name)?;
-    let (Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data)) = map else {
-        return Err(KernelError::Object(format!("map {name} is of another type")));
+/// A descriptor of a map. The object keeps its own, for programs that are loaded later.
+fn descriptor(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, KernelError> {
+    let data = match ebpf.map(name) {
+        Some(
+            Map::HashMap(data)
+            | Map::LruHashMap(data)
+            | Map::LpmTrie(data)
+            | Map::PerCpuArray(data)
+            | Map::RingBuf(data),
+        ) => data,
+        _ => return Err(KernelError::Object(format!("no map {name} of a known type"))),
     };
     let duplicate = data.fd().as_fd().try_clone_to_owned();
     duplicate.map_err(|source| KernelError::Map { map: name, operation: "duplicate", source })
+}
+
+fn map_data(ebpf: &Ebpf, name: &'static str) -> Result<MapData, KernelError> {
+    let data = MapData::from_fd(descriptor(ebpf, name)?);
+    data.map_err(|error| KernelError::Object(chain(&error)))
+}
+
+fn ring(ebpf: &Ebpf, name: &'static str) -> Result<RingBuf<MapData>, KernelError> {
+    let ring = RingBuf::try_from(Map::RingBuf(map_data(ebpf, name)?));
+    ring.map_err(|error| KernelError::Object(chain(&error)))
 }
 
 fn interface_name(ifindex: u32) -> Result<String, KernelError> {

@@ -4,6 +4,7 @@
 //! policy gets into them; [`RingReader`] and [`TableScanner`] are how verdicts and counters come
 //! out. This is the only module that names aya or makes `bpf(2)` calls.
 
+pub mod bench;
 mod clock;
 mod datapath;
 mod error;
@@ -22,4 +23,4 @@ pub use maps::KernelMaps;
 pub use ring::RingReader;
 pub use scan::{ConnectionDelta, ConnectionState, DenyDelta, Scan, TableScanner};
 pub use stats::Stats;
-pub use testrun::{Program, TestRun};
+pub use testrun::{Frame, Program, TestRun};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aya::TestRun as _;
 
-use super::{Datapath, KernelError, datapath::classifier, error::chain};
+use super::{Datapath, KernelError, error::chain};
 
 /// The programs in the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,18 +13,36 @@ pub enum Program {
     FromPod,
     /// Sees what the pod gets.
     ToPod,
-    /// Does nothing: what a program costs at least.
+    /// Does nothing: what a program costs at least. For benchmarks.
     Empty,
+    /// [`Program::FromPod`] after adding one to the port at the packet's [`Frame::mark`]. For
+    /// benchmarks.
+    Fresh,
+}
+
+/// An Ethernet frame to run a program on, and what the kernel knows of it besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Frame<'a> {
+    /// The frame.
+    pub bytes: &'a [u8],
+    /// It stands for so many segments. 0: it is what it is, or the program has to work it out.
+    pub gso_segments: u32,
+    /// Of so many bytes. 0: it is no GSO packet.
+    pub gso_size: u32,
+    /// The packet's mark.
+    pub mark: u32,
 }
 
 impl Program {
-    pub(super) const ALL: [Self; 3] = [Self::FromPod, Self::ToPod, Self::Empty];
+    /// Those that are attached to interfaces.
+    pub(super) const ATTACHED: [Self; 2] = [Self::ToPod, Self::FromPod];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::FromPod => "from_pod",
             Self::ToPod => "to_pod",
             Self::Empty => "empty",
+            Self::Fresh => "fresh",
         }
     }
 }
@@ -39,27 +57,25 @@ pub struct TestRun {
 }
 
 impl Datapath {
-    /// Runs a program `repeat` times on an Ethernet frame that came in by interface 1, the
-    /// loopback interface. `gso` makes it a packet of that many segments of that many bytes.
+    /// Runs a program `repeat` times on a frame that came in by interface 1, the loopback
+    /// interface of the calling thread's network namespace.
     pub fn test_run(
         &mut self,
         program: Program,
-        frame: &[u8],
-        gso: Option<(u32, u32)>,
+        frame: Frame<'_>,
         repeat: u32,
     ) -> Result<TestRun, KernelError> {
-        let context = gso.map(|(segments, size)| Context::new(segments, size));
+        let context = Context::new(frame);
+        let classifier = self.classifier(program)?;
         let mut options = aya::TestRunOptions::new();
-        options.data_in = Some(frame);
-        options.ctx_in = context.as_ref().map(|context| context.0.as_slice());
+        options.data_in = Some(frame.bytes);
+        options.ctx_in = Some(&context.0);
         options.repeat = repeat;
-        let result = classifier(&mut self.ebpf, program)?.test_run(options).map_err(|error| {
-            KernelError::TestRun {
-                program: program.name(),
-                source: std::io::Error::other(chain(&error)),
-            }
+        let result = classifier.test_run(options).map_err(|error| KernelError::TestRun {
+            program: program.name(),
+            source: std::io::Error::other(chain(&error)),
         })?;
-        // `TC_ACT_SHOT` is the only way of these programs to drop.
+        // `TC_ACT_SHOT` is these programs' only way to drop.
         Ok(TestRun { passed: result.return_value != 2, duration: result.duration })
     }
 }
@@ -67,15 +83,19 @@ impl Datapath {
 /// `struct __sk_buff` as `BPF_PROG_TEST_RUN` takes it.
 struct Context([u8; 192]);
 
-/// Where the two fields lie in it.
+/// Where the fields lie in it.
+const MARK: usize = 8;
 const GSO_SEGS: usize = 164;
 const GSO_SIZE: usize = 176;
 
 impl Context {
-    fn new(segments: u32, size: u32) -> Self {
+    fn new(frame: Frame<'_>) -> Self {
         let mut bytes = [0; 192];
-        bytes[GSO_SEGS..GSO_SEGS + 4].copy_from_slice(&segments.to_ne_bytes());
-        bytes[GSO_SIZE..GSO_SIZE + 4].copy_from_slice(&size.to_ne_bytes());
+        for (offset, value) in
+            [(MARK, frame.mark), (GSO_SEGS, frame.gso_segments), (GSO_SIZE, frame.gso_size)]
+        {
+            bytes[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
+        }
         Self(bytes)
     }
 }

@@ -12,7 +12,7 @@ use weir_abi::{
     policy::{PolicyKey, PolicyValue},
 };
 use weir_collector::kernel::{
-    Datapath, DatapathOptions, KernelMaps, Program, RingReader, Scan, Stats, TableScanner,
+    Datapath, DatapathOptions, Frame, KernelMaps, Program, RingReader, Scan, Stats, TableScanner,
 };
 
 use crate::frame::{V4, address, ethernet, tcp, udp, v6};
@@ -110,14 +110,18 @@ impl Fixture {
         self.datapath.insert_identities(&[(address(ip), identity)]).unwrap();
     }
 
+    pub(crate) fn run(&mut self, program: Program, frame: Frame<'_>) -> bool {
+        self.datapath.test_run(program, frame, 1).unwrap().passed
+    }
+
     /// A frame that the pod sends. True: it may go on.
     pub(crate) fn sends(&mut self, frame: &[u8]) -> bool {
-        self.datapath.test_run(Program::FromPod, frame, None, 1).unwrap().passed
+        self.run(Program::FromPod, Frame { bytes: frame, ..Frame::default() })
     }
 
     /// A frame that is about to reach the pod.
     pub(crate) fn gets(&mut self, frame: &[u8]) -> bool {
-        self.datapath.test_run(Program::ToPod, frame, None, 1).unwrap().passed
+        self.run(Program::ToPod, Frame { bytes: frame, ..Frame::default() })
     }
 
     pub(crate) fn sends_tcp(&mut self, port: u16, to: u16, flags: u8) -> bool {

@@ -4,5 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 mod connections;
+mod costs;
 mod fixture;
 mod frame;

@@ -95,7 +95,7 @@ pub struct Connection {
     pub reply_bytes: u64,
     /// First packet.
     pub first_ns: u64,
-    /// Last packet of either side.
+    /// Last packet of either side, as of the last clock tick (1 to 10 ms).
     pub last_ns: u64,
     /// First packet of the responder minus `first_ns`; 0 while there is none.
     pub reply_delay_ns: u64,
