@@ -120,10 +120,10 @@ pub fn decide_for(
     let allowing: Vec<PolicyRule> = isolating
         .iter()
         .flat_map(|policy| {
-            (0_u32..).zip(policy.rules(direction)).filter_map(|(index, rule)| {
-                rule_allows(cluster, policy, rule, direction, attempt)
-                    .then(|| rule_name(policy, Some(index)))
-            })
+            (0_u32..)
+                .zip(policy.rules(direction))
+                .filter(|(_, rule)| rule_allows(cluster, policy, rule, direction, attempt))
+                .map(|(index, _)| rule_name(policy, Some(index)))
         })
         .collect();
     if allowing.is_empty() {

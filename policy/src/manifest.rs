@@ -67,7 +67,7 @@ pub fn parse_value(value: Value) -> Result<Object, ManifestError> {
     let name = ObjectName::of(&value);
     read(value, None).map_err(|problem| ManifestError {
         document: 1,
-        object: name,
+        object: name.map(Box::new),
         path: problem.path,
         line: None,
         message: problem.message,

@@ -28,6 +28,9 @@ pub(super) struct PodAddress {
     pub(super) identity: Arc<Identity>,
 }
 
+/// The rules that hold at a prefix, by position, and the named ports of the pod there.
+type Meeting<'a> = (Vec<usize>, &'a [NamedPort]);
+
 /// What happens at a prefix. Blocks are numbered through all rules.
 #[derive(Default)]
 struct Boundary<'a> {
@@ -72,8 +75,7 @@ pub(super) fn block_peers(
 
     let everybody: Vec<usize> =
         rules.iter().enumerate().filter(|(_, rule)| rule.everybody).map(|(i, _)| i).collect();
-    let mut known: FxHashMap<(Vec<usize>, &[NamedPort]), (u32, Arc<PortTable>)> =
-        FxHashMap::default();
+    let mut known: FxHashMap<Meeting, (u32, Arc<PortTable>)> = FxHashMap::default();
     let mut peers = Vec::with_capacity(boundaries.len());
     // Sorted order visits a prefix before those inside it; the stack holds those around.
     let mut around: Vec<(IpNet, Vec<u32>)> = Vec::new();

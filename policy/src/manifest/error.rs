@@ -10,7 +10,7 @@ pub struct ManifestError {
     /// Which document of the text, counted from 1; empty documents do not count.
     pub document: usize,
     /// What the object calls itself.
-    pub object: Option<ObjectName>,
+    pub object: Option<Box<ObjectName>>,
     /// The field, from the document's root.
     pub path: FieldPath,
     /// Line in the text, counted from 1.

@@ -118,7 +118,7 @@ impl Document<'_> {
         let line = locate(text, &problem.path).and_then(|location| self.line(location));
         ManifestError {
             document: self.index,
-            object,
+            object: object.map(Box::new),
             path: problem.path,
             line,
             message: problem.message,

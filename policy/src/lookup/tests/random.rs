@@ -226,13 +226,12 @@ fn peer(source: &mut Source) -> Peer {
 }
 
 fn block(source: &mut Source) -> IpBlock {
-    let lengths: &[u8];
     let base = address(source);
-    if base.is_ipv4() {
-        lengths = &[0, 4, 24, 28, 29, 30, 31, 32];
+    let lengths: &[u8] = if base.is_ipv4() {
+        &[0, 4, 24, 28, 29, 30, 31, 32]
     } else {
-        lengths = &[0, 64, 112, 124, 125, 126, 127, 128];
-    }
+        &[0, 64, 112, 124, 125, 126, 127, 128]
+    };
     let net =
         |source: &mut Source, address| IpNet::new(address, source.pick(lengths)).unwrap().trunc();
     let cidr = net(source, base);
