@@ -44,7 +44,7 @@ pub enum Object {
 /// stand for their items.
 pub fn parse(text: &str) -> Vec<Result<Object, ManifestError>> {
     let mut results = Vec::new();
-    for document in text::documents(text) {
+    for mut document in text::documents(text) {
         match document.value() {
             Ok(Value::Null) => {}
             Ok(value) => read_all(value, |name, result| {

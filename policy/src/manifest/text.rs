@@ -3,6 +3,7 @@
 //! Documents are cut apart before they are parsed, so that broken syntax costs one document only
 //! and the limits count per document.
 
+use std::cell::OnceCell;
 use std::fmt;
 
 use serde::Deserialize;
@@ -20,6 +21,8 @@ pub(super) struct Document<'a> {
     /// Lines before it in the text.
     lines_before: u64,
     content: Content<'a>,
+    /// Where its fields are; parsed when the first error asks.
+    places: OnceCell<Option<Spanned<Tree>>>,
 }
 
 enum Content<'a> {
@@ -32,7 +35,7 @@ enum Content<'a> {
 pub(super) fn documents(text: &str) -> Vec<Document<'_>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_TEXT_BYTES {
-        return vec![Document { index: 1, lines_before: 0, content: Content::TooLong }];
+        return vec![Document::new(1, 0, Content::TooLong)];
     }
     if text.trim_start().starts_with('{')
         && let Some(documents) = json(text)
@@ -44,7 +47,7 @@ pub(super) fn documents(text: &str) -> Vec<Document<'_>> {
         let text = &text[start..end];
         if text.lines().any(has_content) {
             let index = documents.len() + 1;
-            documents.push(Document { index, lines_before, content: Content::Yaml(text) });
+            documents.push(Document::new(index, lines_before, Content::Yaml(text)));
         }
     };
     let (mut start, mut start_line) = (0, 0);
@@ -68,14 +71,14 @@ fn json(text: &str) -> Option<Vec<Document<'_>>> {
     let mut documents = Vec::new();
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     let mut start = 0;
+    let mut lines_before = 0;
     while let Some(value) = values.next() {
         let value = value.ok()?;
         let end = values.byte_offset();
-        documents.push(Document {
-            index: documents.len() + 1,
-            lines_before: text[..start].matches('\n').count() as u64,
-            content: Content::Json { text: &text[start..end], value },
-        });
+        let lines_here = lines_before;
+        lines_before += text[start..end].matches('\n').count() as u64;
+        let content = Content::Json { text: &text[start..end], value };
+        documents.push(Document::new(documents.len() + 1, lines_here, content));
         start = end;
     }
     Some(documents)
@@ -91,11 +94,15 @@ fn has_content(line: &str) -> bool {
     !(line.is_empty() || line.starts_with(['#', '%']) || line == "---")
 }
 
-impl Document<'_> {
-    /// Its value, or the line and the message of a syntax error.
-    pub(super) fn value(&self) -> Result<Value, (Option<u64>, String)> {
-        match &self.content {
-            Content::Json { value, .. } => Ok(value.clone()),
+impl<'a> Document<'a> {
+    fn new(index: usize, lines_before: u64, content: Content<'a>) -> Self {
+        Self { index, lines_before, content, places: OnceCell::new() }
+    }
+
+    /// Its value, or the line and the message of a syntax error. To be asked for once.
+    pub(super) fn value(&mut self) -> Result<Value, (Option<u64>, String)> {
+        match &mut self.content {
+            Content::Json { value, .. } => Ok(value.take()),
             Content::Yaml(text) => {
                 serde_saphyr::from_str_with_options(text, limits()).map_err(|error| {
                     let line = error.location().and_then(|location| self.line(location));
@@ -115,7 +122,9 @@ impl Document<'_> {
             Content::Yaml(text) | Content::Json { text, .. } => text,
             Content::TooLong => "",
         };
-        let line = locate(text, &problem.path).and_then(|location| self.line(location));
+        let places =
+            self.places.get_or_init(|| serde_saphyr::from_str_with_options(text, limits()).ok());
+        let line = places.as_ref().and_then(|tree| self.line(locate(tree, &problem.path)));
         ManifestError {
             document: self.index,
             object: object.map(Box::new),
@@ -149,23 +158,21 @@ fn limits() -> serde_saphyr::Options {
 }
 
 /// Where a field is in a document; where its nearest parent is if the field is missing.
-fn locate(text: &str, path: &FieldPath) -> Option<Location> {
-    let mut node = serde_saphyr::from_str_with_options::<Spanned<Tree>>(text, limits()).ok()?;
+fn locate(mut node: &Spanned<Tree>, path: &FieldPath) -> Location {
     for segment in &path.0 {
-        let here = node.referenced;
-        let child = match (node.value, segment) {
+        let child = match (&node.value, segment) {
             (Tree::Mapping(fields), Segment::Key(key)) => {
-                fields.into_iter().find(|(name, _)| name == key).map(|(_, value)| value)
+                fields.iter().find(|(name, _)| name == key).map(|(_, value)| value)
             }
-            (Tree::Sequence(items), Segment::Index(index)) => items.into_iter().nth(*index),
+            (Tree::Sequence(items), Segment::Index(index)) => items.get(*index),
             _ => None,
         };
         match child {
             Some(child) => node = child,
-            None => return Some(here),
+            None => break,
         }
     }
-    Some(node.referenced)
+    node.referenced
 }
 
 /// The shape of a document, for finding lines.
