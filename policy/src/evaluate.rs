@@ -111,11 +111,11 @@ pub fn decide_for(
         rules: sorted(rules),
         isolated_by: isolated_by.clone(),
     };
-    if isolating.is_empty() {
-        return decided(Verdict::Allow, Reason::NoPolicy, Vec::new());
-    }
     if is_own_node(cluster, pod, attempt.remote(direction)) {
         return decided(Verdict::Allow, Reason::NodeTraffic, Vec::new());
+    }
+    if isolating.is_empty() {
+        return decided(Verdict::Allow, Reason::NoPolicy, Vec::new());
     }
     let allowing: Vec<PolicyRule> = isolating
         .iter()

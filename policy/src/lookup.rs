@@ -64,12 +64,12 @@ pub fn lookup(
         ),
     };
     let allowed = |reason, rule_sets| Answer { verdict: Verdict::Allow, reason, rule_sets };
-    if !isolated {
-        return allowed(Reason::NoPolicy, [0, 0]);
-    }
     let identity = compiled.identities.get(&remote).copied().unwrap_or(IDENTITY_WORLD);
     if identity == IDENTITY_LOCAL_NODE {
         return allowed(Reason::NodeTraffic, [0, 0]);
+    }
+    if !isolated {
+        return allowed(Reason::NoPolicy, [0, 0]);
     }
     let block = if has_blocks {
         longest_block(compiled, endpoint.subject, direction, remote)
