@@ -12,12 +12,15 @@
 //! | [`collector`] | all of it as a process |
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
+pub mod collector;
 pub mod directory;
 pub mod enforcer;
 mod health;
 pub mod join;
 pub mod kernel;
 mod netlink;
+pub mod source;
 pub mod uplink;
 
+pub use collector::{Collector, CollectorConfig, CollectorError};
 pub use enforcer::Enforcer;

@@ -226,6 +226,11 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         self.directory.shared()
     }
 
+    /// Takes the programs off every interface.
+    pub(crate) fn release(&mut self) {
+        self.leave(&BTreeMap::new());
+    }
+
     /// Entries of each map that user space writes.
     pub(crate) fn map_entries(&self) -> [(&'static str, usize); 5] {
         let present = self.applier.present();

@@ -39,31 +39,31 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
 /// Says how the collector is.
-pub(crate) type StatusSource = Arc<dyn Fn() -> CollectorStatus + Send + Sync>;
+pub type StatusSource = Arc<dyn Fn() -> CollectorStatus + Send + Sync>;
 
 /// The outbox, shared between the stage that fills it and the one that empties it.
 #[derive(Clone, Debug)]
-pub(crate) struct OutboxHandle(Arc<(Mutex<Outbox>, Notify)>);
+pub struct OutboxHandle(Arc<(Mutex<Outbox>, Notify)>);
 
 /// What an outbox holds at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct OutboxState {
+pub struct OutboxState {
     /// Rows that wait for their acknowledgement.
-    pub(crate) rows: u64,
+    pub rows: u64,
     /// Their bytes.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
     /// Rows that were given up for want of room.
-    pub(crate) lost_rows: u64,
+    pub lost_rows: u64,
 }
 
 impl OutboxHandle {
     /// An empty outbox of that many bytes.
-    pub(crate) fn new(limit_bytes: usize) -> Self {
+    pub fn new(limit_bytes: usize) -> Self {
         Self(Arc::new((Mutex::new(Outbox::new(limit_bytes)), Notify::new())))
     }
 
     /// Adds a batch; never waits.
-    pub(crate) fn push(&self, joined: &Joined) -> Result<(), ArrowError> {
+    pub fn push(&self, joined: &Joined) -> Result<(), ArrowError> {
         let parcel = Parcel {
             messages: encode::batch(&joined.batch)?,
             rows: joined.batch.num_rows() as u64,
@@ -75,7 +75,7 @@ impl OutboxHandle {
     }
 
     /// What it holds.
-    pub(crate) fn state(&self) -> OutboxState {
+    pub fn state(&self) -> OutboxState {
         let outbox = self.lock();
         OutboxState { rows: outbox.rows(), bytes: outbox.bytes(), lost_rows: outbox.lost_rows() }
     }
@@ -108,25 +108,25 @@ enum SessionError {
 }
 
 /// The stage that sends.
-pub(crate) struct Uplink {
+pub struct Uplink {
     /// Where to.
-    pub(crate) relay: RelayAddress,
+    pub relay: RelayAddress,
     /// [`BatchId::collector`].
-    pub(crate) collector: String,
+    pub collector: String,
     /// [`BatchId::epoch`].
-    pub(crate) epoch: u64,
+    pub epoch: u64,
     /// What to send.
-    pub(crate) outbox: OutboxHandle,
+    pub outbox: OutboxHandle,
     /// What to tell besides.
-    pub(crate) status: StatusSource,
+    pub status: StatusSource,
     /// Told whether the relay is connected.
-    pub(crate) connected: Arc<dyn Fn(bool) + Send + Sync>,
+    pub connected: Arc<dyn Fn(bool) + Send + Sync>,
 }
 
 impl Uplink {
     /// Sends until told to stop, then until everything is acknowledged or `drain` has passed.
     /// Rows that are still unacknowledged then stay in the outbox.
-    pub(crate) async fn run(self, shutdown: CancellationToken, drain: Duration) {
+    pub async fn run(self, shutdown: CancellationToken, drain: Duration) {
         let late = async {
             shutdown.cancelled().await;
             tokio::time::sleep(drain).await;

@@ -137,11 +137,14 @@ impl Outbox {
     }
 
     fn give_up(&mut self, index: usize) {
-        if let Some(waiting) = self.remove(index) {
-            match waiting.sequence {
-                Some(sequence) => self.uncertain.push_back((sequence, waiting.parcel.rows)),
-                None => self.lost_rows += waiting.parcel.rows,
+        // What was sent only on an earlier connection did not arrive: the relay said so since.
+        let may_have_arrived = index < self.sent;
+        let Some(waiting) = self.remove(index) else { return };
+        match waiting.sequence {
+            Some(sequence) if may_have_arrived => {
+                self.uncertain.push_back((sequence, waiting.parcel.rows));
             }
+            _ => self.lost_rows += waiting.parcel.rows,
         }
     }
 

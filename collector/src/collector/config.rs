@@ -1,0 +1,97 @@
+//! What a collector has to be told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::enforcer::{EnforceError, Established, Startup};
+use crate::kernel::{DatapathOptions, KernelError};
+use crate::source::SourceError;
+use crate::uplink::RelayAddressError;
+
+/// How a collector runs. [`CollectorConfig::new`] has the defaults.
+#[derive(Clone, Debug)]
+pub struct CollectorConfig {
+    /// Name of the cluster, in every row.
+    pub cluster: String,
+    /// Name of the node whose pods are enforced, in every row.
+    pub node: String,
+    /// Directory of Kubernetes manifests.
+    pub manifests: PathBuf,
+    /// `http://HOST:PORT` or `unix:///PATH` of the relay.
+    pub relay: String,
+    /// Time between two reports of what connections did. Default 5 s.
+    pub interval: Duration,
+    /// Pods whose policy is not in the kernel yet. Default open.
+    pub startup: Startup,
+    /// Connections older than a policy. Default keep.
+    pub established: Established,
+    /// Denies are only reported. Default false.
+    pub audit: bool,
+    /// Sizes of the kernel's maps.
+    pub datapath: DatapathOptions,
+    /// Bytes kept until the relay has acknowledged them. Default 64 MiB.
+    pub unacknowledged_bytes: usize,
+    /// How long the relay has for the last acknowledgements when the collector is told to stop.
+    /// Default 5 s.
+    pub drain: Duration,
+}
+
+impl CollectorConfig {
+    /// The defaults.
+    pub fn new(
+        cluster: impl Into<String>,
+        node: impl Into<String>,
+        manifests: impl Into<PathBuf>,
+        relay: impl Into<String>,
+    ) -> Self {
+        Self {
+            cluster: cluster.into(),
+            node: node.into(),
+            manifests: manifests.into(),
+            relay: relay.into(),
+            interval: Duration::from_secs(5),
+            startup: Startup::default(),
+            established: Established::default(),
+            audit: false,
+            datapath: DatapathOptions::default(),
+            unacknowledged_bytes: 64 << 20,
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why a collector cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectorError {
+    /// The relay's address is wrong.
+    #[error(transparent)]
+    Relay(#[from] RelayAddressError),
+    /// The cluster state cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The kernel cannot be used.
+    #[error(transparent)]
+    Enforce(#[from] EnforceError),
+    /// Rings or tables cannot be read.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A setting has a value that cannot be.
+    #[error("setting `{setting}` {problem}")]
+    Setting {
+        /// Which.
+        setting: &'static str,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// The system refuses a thread or a socket.
+    #[error("cannot start {what}: {source}")]
+    System {
+        /// What was to be started.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A part ended although nobody asked it to.
+    #[error("the {0} ended unexpectedly")]
+    Ended(&'static str),
+}

@@ -1,0 +1,195 @@
+//! The node agent as a process: what runs, in which order it starts and stops.
+
+mod config;
+mod stage;
+mod threads;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use weir_flow::wire::CollectorStatus;
+
+use crate::enforcer::{EnforceError, Enforcer, Options};
+use crate::health::Health;
+use crate::join::Joiner;
+use crate::kernel::{RingReader, TableScanner};
+use crate::netlink::Changes;
+use crate::source::{ClusterSource, ManifestDirectory};
+use crate::uplink::{OutboxHandle, RelayAddress, StatusSource, Uplink};
+pub use config::{CollectorConfig, CollectorError};
+use stage::Stage;
+
+/// Work handed from one thread to the next ahead of it.
+const WORK_AHEAD: usize = 16;
+
+/// A collector that is ready to run: programs loaded, nothing attached.
+pub struct Collector {
+    config: CollectorConfig,
+    relay: RelayAddress,
+    source: ManifestDirectory,
+    enforcer: Enforcer,
+    reader: RingReader,
+    scanner: TableScanner,
+    changes: Changes,
+    health: Arc<Health>,
+}
+
+impl Collector {
+    /// Checks the configuration and loads the programs, in the network namespace of this thread.
+    ///
+    /// # Errors
+    /// The configuration is wrong, or this process may not use the kernel.
+    pub fn start(config: CollectorConfig) -> Result<Self, CollectorError> {
+        let given = |setting, value: &str| match value {
+            "" => Err(CollectorError::Setting { setting, problem: "is empty" }),
+            _ => Ok(()),
+        };
+        given("cluster", &config.cluster)?;
+        given("node", &config.node)?;
+        if config.interval.is_zero() {
+            return Err(CollectorError::Setting { setting: "interval", problem: "is zero" });
+        }
+        let relay: RelayAddress = config.relay.parse()?;
+        let source = ManifestDirectory::open(Path::new(&config.manifests))?;
+        let mut enforcer = Enforcer::new(Options {
+            node: config.node.clone(),
+            startup: config.startup,
+            established: config.established,
+            audit: config.audit,
+            datapath: config.datapath.clone(),
+        })?;
+        let reader = enforcer.kernel().reader()?;
+        let scanner = enforcer.kernel().scanner()?;
+        let changes = Changes::listen().map_err(EnforceError::Network)?;
+        let health = Arc::new(Health::default());
+        Ok(Self { config, relay, source, enforcer, reader, scanner, changes, health })
+    }
+
+    /// Offers the collector's metrics, `weir_collector_…`.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.health.register(registry);
+    }
+
+    /// Says, now and later, how the collector is.
+    pub fn status(&self) -> impl Fn() -> CollectorStatus + Send + Sync + 'static {
+        let (health, cluster, node) =
+            (self.health.clone(), self.config.cluster.clone(), self.config.node.clone());
+        move || health.status(&cluster, &node)
+    }
+
+    /// Runs until told to stop, or until a part fails. Stops in order: what makes changes, what
+    /// reads, what joins, and at last what sends, which goes on until all is acknowledged.
+    ///
+    /// # Errors
+    /// A part failed.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), CollectorError> {
+        let Self { config, relay, source, enforcer, reader, scanner, changes, health } = self;
+        // Dropped with this future: then everything stops, orderly or not.
+        let tokens: [CancellationToken; 4] = Default::default();
+        let _guards = tokens.clone().map(CancellationToken::drop_guard);
+        let [stop_changes, stop_reader, stop_scanner, stop_uplink] = tokens;
+
+        let directory = enforcer.directory();
+        let enforcer = Arc::new(Mutex::new(enforcer));
+        let outbox = OutboxHandle::new(config.unacknowledged_bytes);
+        let (work, work_done) = std::sync::mpsc::sync_channel(WORK_AHEAD);
+        let (states, cluster_states) = watch::channel(None);
+
+        let join = {
+            let joiner = Joiner::new(&config.cluster, &config.node, directory);
+            let (outbox, health) = (outbox.clone(), health.clone());
+            Stage::start("weir-join", move || threads::join(&work_done, joiner, &outbox, &health))?
+        };
+        let read = {
+            let (work, health, stop) = (work.clone(), health.clone(), stop_reader.clone());
+            Stage::start("weir-reader", move || threads::read(reader, &work, &health, &stop))?
+        };
+        let scan = {
+            let (enforcer, health, stop) = (enforcer.clone(), health.clone(), stop_scanner.clone());
+            let interval = config.interval;
+            Stage::start("weir-scanner", move || {
+                threads::scan(scanner, &enforcer, interval, &work, &health, &stop)
+            })?
+        };
+        let enforce = {
+            let (runtime, health, stop) = (Handle::current(), health.clone(), stop_changes.clone());
+            Stage::start("weir-enforcer", move || {
+                threads::enforce(&enforcer, cluster_states, changes, &runtime, &health, &stop)
+            })?
+        };
+        let uplink = uplink(&config, relay, outbox.clone(), health.clone());
+        let uplink = tokio::spawn(uplink.run(stop_uplink.clone(), config.drain));
+        let source = tokio::spawn(source.run(states, stop_changes.clone()));
+
+        let mut stages = [enforce, read, scan, join];
+        let stopped_early = tokio::select! {
+            () = shutdown.cancelled() => false,
+            () = any_gone(&mut stages) => true,
+        };
+        let [enforce, read, scan, join] = stages;
+        let mut results = Vec::new();
+        stop_changes.cancel();
+        if let Ok(ended) = source.await {
+            results.push(("weir-source", ended.map_err(CollectorError::from)));
+        }
+        results.push(enforce.finish().await);
+        stop_reader.cancel();
+        results.push(read.finish().await);
+        stop_scanner.cancel();
+        results.push(scan.finish().await);
+        results.push(join.finish().await);
+        stop_uplink.cancel();
+        if uplink.await.is_err() {
+            results.push(("weir-uplink", Err(CollectorError::Ended("weir-uplink"))));
+        }
+        tracing::info!(unacknowledged_rows = outbox.state().rows, "the collector has stopped");
+        let failed = results.into_iter().find_map(|(_, result)| result.err());
+        match failed {
+            Some(error) => Err(error),
+            None if stopped_early => Err(CollectorError::Ended("collector")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Waits until any part is gone.
+async fn any_gone(stages: &mut [Stage]) {
+    let gone = stages.iter_mut().map(|stage| Box::pin(stage.gone()));
+    futures::future::select_all(gone).await;
+}
+
+fn uplink(
+    config: &CollectorConfig,
+    relay: RelayAddress,
+    outbox: OutboxHandle,
+    health: Arc<Health>,
+) -> Uplink {
+    let status: StatusSource = {
+        let (health, outbox) = (health.clone(), outbox.clone());
+        let (cluster, node) = (config.cluster.clone(), config.node.clone());
+        Arc::new(move || {
+            let waiting = outbox.state();
+            health.set_unacknowledged(waiting.rows, waiting.bytes);
+            health.set_lost("uplink", "rows", waiting.lost_rows);
+            health.status(&cluster, &node)
+        })
+    };
+    Uplink {
+        relay,
+        collector: format!("{}/{}", config.cluster, config.node),
+        epoch: epoch(),
+        outbox,
+        status,
+        connected: Arc::new(move |connected| health.set_connected(connected)),
+    }
+}
+
+/// When this process began to be a collector, nanoseconds since 1970.
+fn epoch() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,54 @@
+//! Objects of many files as one cluster.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use weir_policy::Cluster;
+use weir_policy::manifest::Object;
+
+use super::files::short;
+
+/// The cluster, and what is described twice. The first description counts.
+pub(super) fn assemble<'a>(
+    root: &Path,
+    objects: impl Iterator<Item = (&'a Path, &'a Object)>,
+) -> (Cluster, Vec<String>) {
+    let mut cluster = Cluster::default();
+    let mut seen: HashMap<(&str, &str, &str), &Path> = HashMap::new();
+    let mut duplicates = Vec::new();
+    for (path, object) in objects {
+        let Some(name) = name(object) else { continue };
+        if let Some(first) = seen.get(&name) {
+            let (kind, namespace, own) = name;
+            let slash = if namespace.is_empty() { "" } else { "/" };
+            duplicates.push(format!(
+                "{}: {kind} {namespace}{slash}{own} is already described in {}, which counts",
+                short(root, path),
+                short(root, first),
+            ));
+            continue;
+        }
+        seen.insert(name, path);
+        match object {
+            Object::Namespace(namespace) => cluster.namespaces.push(namespace.clone()),
+            Object::Pod(pod) => cluster.pods.push(pod.clone()),
+            Object::NetworkPolicy(policy) => cluster.policies.push(policy.clone()),
+            Object::Service(service) => cluster.services.push(service.clone()),
+            Object::Node(node) => cluster.nodes.push(node.clone()),
+            Object::Ignored { .. } => {}
+        }
+    }
+    (cluster, duplicates)
+}
+
+/// Kind, namespace and name of what policies need.
+fn name(object: &Object) -> Option<(&str, &str, &str)> {
+    Some(match object {
+        Object::Namespace(namespace) => ("Namespace", "", &namespace.name),
+        Object::Pod(pod) => ("Pod", &pod.namespace, &pod.name),
+        Object::NetworkPolicy(policy) => ("NetworkPolicy", &policy.namespace, &policy.name),
+        Object::Service(service) => ("Service", &service.namespace, &service.name),
+        Object::Node(node) => ("Node", "", &node.name),
+        Object::Ignored { .. } => return None,
+    })
+}
