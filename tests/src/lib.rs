@@ -1,1 +1,1 @@
-//! End-to-end tests against the real binary.
+//! End-to-end tests live in `e2e/`, connectivity cases in `cases/`. This library is empty.

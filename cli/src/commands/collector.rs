@@ -1,0 +1,124 @@
+//! `weir collector`: the node agent.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use prometheus_client::registry::Registry;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use weir_collector::enforcer::{Established, Startup};
+use weir_collector::{Collector, CollectorConfig};
+use weir_service::settings::{self, Period, required};
+use weir_service::shutdown::Parts;
+
+use super::process::{Process, STOP_DEADLINE, spawn_admin};
+
+/// Name of the cluster where nobody gave one.
+const DEFAULT_CLUSTER: &str = "default";
+
+#[derive(Debug, Args)]
+pub(crate) struct CollectorCommand {
+    #[command(flatten)]
+    process: Process,
+    #[command(flatten)]
+    settings: CollectorSettings,
+}
+
+/// Keys of the collector's settings file.
+#[derive(Debug, Default, Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CollectorSettings {
+    /// Name of this node, as in the pods' spec.nodeName.
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    node: Option<String>,
+    /// Name of the cluster, in every row [default: default].
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// Directory of Kubernetes manifests, watched for changes.
+    #[arg(long, value_name = "DIR")]
+    manifests: Option<PathBuf>,
+    /// The relay, `http://host:port` or `unix:///path` [default: http://127.0.0.1:4246].
+    #[arg(long, value_name = "URL")]
+    relay: Option<String>,
+    /// Time between two reports of what connections did [default: 5s].
+    #[arg(long, value_name = "TIME")]
+    interval: Option<Period>,
+    /// Pods whose policy is not in the kernel yet [default: open].
+    #[arg(long, value_enum)]
+    startup: Option<StartupSetting>,
+    /// Connections that are older than a policy [default: keep].
+    #[arg(long, value_enum)]
+    established: Option<EstablishedSetting>,
+    /// Would-be denies pass and are reported as `audit` [default: false].
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    audit: Option<bool>,
+    /// Bytes kept until the relay has acknowledged them [default: 67108864].
+    #[arg(long, value_name = "BYTES")]
+    unacknowledged_bytes: Option<usize>,
+    /// Address of /metrics, /healthz and /readyz; none without it.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum StartupSetting {
+    Open,
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum EstablishedSetting {
+    Keep,
+    Cut,
+}
+
+impl CollectorCommand {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        self.process.start_logs()?;
+        let settings = settings::merge(self.settings, self.process.config())?;
+        let admin = settings.admin;
+        let collector = Collector::start(settings.into_config()?)?;
+        let mut registry = Registry::default();
+        collector.register_metrics(&mut registry);
+        let mut doors = json!({});
+        let mut parts = Parts::new(STOP_DEADLINE);
+        parts.spawn("collector", |token| collector.run(token));
+        if let Some(address) = admin {
+            doors["admin"] = json!(spawn_admin(&mut parts, address, registry).await?);
+        }
+        tracing::info!(%doors, "collector runs");
+        self.process.tell_ready(&doors)?;
+        parts.run(std::future::pending()).await?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl CollectorSettings {
+    fn into_config(self) -> Result<CollectorConfig, settings::SettingsError> {
+        let mut config = CollectorConfig::new(
+            self.cluster.unwrap_or_else(|| DEFAULT_CLUSTER.into()),
+            required(self.node, "node")?,
+            required(self.manifests, "manifests")?,
+            self.relay.unwrap_or_else(|| "http://127.0.0.1:4246".into()),
+        );
+        config.interval = self.interval.map_or(config.interval, |period| period.0);
+        config.startup = match self.startup {
+            Some(StartupSetting::Closed) => Startup::Closed,
+            Some(StartupSetting::Open) => Startup::Open,
+            None => config.startup,
+        };
+        config.established = match self.established {
+            Some(EstablishedSetting::Cut) => Established::Cut,
+            Some(EstablishedSetting::Keep) => Established::Keep,
+            None => config.established,
+        };
+        config.audit = self.audit.unwrap_or(config.audit);
+        config.unacknowledged_bytes =
+            self.unacknowledged_bytes.unwrap_or(config.unacknowledged_bytes);
+        Ok(config)
+    }
+}

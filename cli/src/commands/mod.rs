@@ -1,0 +1,66 @@
+//! One module a subcommand.
+
+mod bench;
+mod collector;
+mod demo;
+mod observe;
+mod policy;
+mod process;
+mod query;
+mod relay;
+mod sql;
+mod status;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+
+/// What `weir` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the founding tutorial on a cluster of network namespaces, with the real parts.
+    Demo(demo::Demo),
+    /// Run the node agent: enforce, and report to a relay.
+    Collector(collector::CollectorCommand),
+    /// Run the relay: take flows from collectors and store them.
+    Relay(relay::RelayCommand),
+    /// Run the query service: SQL and HTTP.
+    Query(query::QueryCommand),
+    /// Print flows, newest last, and follow new ones.
+    Observe(observe::Observe),
+    /// Ask the flow store in SQL.
+    Sql(sql::Sql),
+    /// Say how the relay, the collectors and enforcement are.
+    Status(status::Status),
+    /// Work with policies.
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Measure.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Demo(demo) => block_on(demo.run()),
+            Self::Collector(collector) => block_on(collector.run()),
+            Self::Relay(relay) => block_on(relay.run()),
+            Self::Query(query) => block_on(query.run()),
+            Self::Observe(observe) => block_on(observe.run()),
+            Self::Sql(sql) => block_on(sql.run()),
+            Self::Status(status) => block_on(status.run()),
+            Self::Bench(bench) => block_on(bench.run()),
+            Self::Policy(policy) => policy.run(),
+        }
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?
+        .block_on(future)
+}

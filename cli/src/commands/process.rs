@@ -1,0 +1,73 @@
+//! What the long-running commands have in common: logs, the admin door, ordered shutdown.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use prometheus_client::registry::Registry;
+use weir_service::admin::{Admin, Readiness};
+use weir_service::logs::{self, LogFormat};
+use weir_service::shutdown::Parts;
+
+/// How long each part of a process may take to stop.
+pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Flags of every long-running command.
+#[derive(Debug, Args)]
+pub(crate) struct Process {
+    /// Settings file (YAML); each of its keys is also a flag, and a flag wins.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    log_format: Format,
+    /// What is logged; WEIR_LOG wins.
+    #[arg(long, default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// Written as JSON once every door serves, with their addresses.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+impl Process {
+    pub(crate) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    pub(crate) fn start_logs(&self) -> anyhow::Result<()> {
+        let format = match self.log_format {
+            Format::Text => LogFormat::Text,
+            Format::Json => LogFormat::Json,
+        };
+        logs::init(&self.log, format).map_err(anyhow::Error::from_boxed)
+    }
+
+    pub(crate) fn tell_ready(&self, doors: &serde_json::Value) -> anyhow::Result<()> {
+        let Some(path) = &self.ready_file else { return Ok(()) };
+        weir_service::ready::write(path, doors)
+            .with_context(|| format!("cannot write the ready file {}", path.display()))
+    }
+}
+
+/// Starts the admin door as the last part, so that it answers until the end. Returns its address.
+pub(crate) async fn spawn_admin(
+    parts: &mut Parts,
+    address: SocketAddr,
+    registry: Registry,
+) -> anyhow::Result<SocketAddr> {
+    let readiness = Readiness::default();
+    readiness.set(true);
+    let admin = Admin::bind(address, Arc::new(registry), readiness).await?;
+    let bound = admin.address()?;
+    parts.spawn("admin", |token| admin.run(token));
+    Ok(bound)
+}

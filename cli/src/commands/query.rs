@@ -1,0 +1,75 @@
+//! `weir query`: SQL and HTTP over what the relay holds and has stored.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use weir_query::{Query, QueryConfig};
+use weir_service::settings::{self, Period};
+use weir_service::shutdown::Parts;
+
+use super::process::{Process, STOP_DEADLINE};
+
+#[derive(Debug, Args)]
+pub(crate) struct QueryCommand {
+    #[command(flatten)]
+    process: Process,
+    #[command(flatten)]
+    settings: QuerySettings,
+}
+
+/// Keys of the query service's settings file.
+#[derive(Debug, Default, Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct QuerySettings {
+    /// Directory of the store that the relay writes.
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// Address of HTTP [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
+    /// The relay, `http://host:port` or `unix:///path` [default: http://127.0.0.1:4246].
+    #[arg(long, value_name = "URL")]
+    relay: Option<String>,
+    /// Memory of all running queries together [default: 1073741824].
+    #[arg(long, value_name = "BYTES")]
+    memory_bytes: Option<usize>,
+    /// Rows of one answer; the rest is cut off and the answer says so [default: 100000].
+    #[arg(long, value_name = "ROWS")]
+    max_rows: Option<usize>,
+    /// From the start of a query to its last row [default: 1m].
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<Period>,
+}
+
+impl QueryCommand {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        self.process.start_logs()?;
+        let config = settings::merge(self.settings, self.process.config())?.into_config()?;
+        let query = Query::bind(config).await?;
+        let doors = json!({ "http": query.http_address() });
+        let mut parts = Parts::new(STOP_DEADLINE);
+        parts.spawn("query", |token| query.run(token));
+        tracing::info!(%doors, "query serves");
+        self.process.tell_ready(&doors)?;
+        parts.run(std::future::pending()).await?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl QuerySettings {
+    fn into_config(self) -> Result<QueryConfig, settings::SettingsError> {
+        let mut config =
+            QueryConfig { store: settings::required(self.store, "store")?, ..Default::default() };
+        config.http = self.http.unwrap_or(config.http);
+        config.relay = self.relay.unwrap_or(config.relay);
+        let limits = &mut config.limits;
+        limits.memory_bytes = self.memory_bytes.unwrap_or(limits.memory_bytes);
+        limits.max_rows = self.max_rows.unwrap_or(limits.max_rows);
+        limits.timeout = self.timeout.map_or(limits.timeout, |period| period.0);
+        Ok(config)
+    }
+}

@@ -1,0 +1,84 @@
+//! `weir relay`: ingest and store.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use prometheus_client::registry::Registry;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use weir_relay::{Relay, RelayConfig};
+use weir_service::settings::{self, Period};
+use weir_service::shutdown::Parts;
+
+use super::process::{Process, STOP_DEADLINE, spawn_admin};
+
+#[derive(Debug, Args)]
+pub(crate) struct RelayCommand {
+    #[command(flatten)]
+    process: Process,
+    #[command(flatten)]
+    settings: RelaySettings,
+}
+
+/// Keys of the relay's settings file.
+#[derive(Debug, Default, Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RelaySettings {
+    /// Directory of the store.
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// Address of the Flight service [default: 127.0.0.1:4246].
+    #[arg(long, value_name = "ADDRESS")]
+    ingest: Option<SocketAddr>,
+    /// Unix socket of the same service, for collectors in other network namespaces.
+    #[arg(long, value_name = "PATH")]
+    ingest_socket: Option<PathBuf>,
+    /// Rows in memory that start a flush [default: 300000].
+    #[arg(long, value_name = "ROWS")]
+    flush_rows: Option<usize>,
+    /// Age of the oldest row in memory that starts a flush [default: 1m].
+    #[arg(long, value_name = "TIME")]
+    flush_interval: Option<Period>,
+    /// Bytes in memory above which collectors wait [default: 536870912].
+    #[arg(long, value_name = "BYTES")]
+    hot_max_bytes: Option<usize>,
+    /// Address of /metrics, /healthz and /readyz; none without it.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+}
+
+impl RelayCommand {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        self.process.start_logs()?;
+        let settings = settings::merge(self.settings, self.process.config())?;
+        let admin = settings.admin;
+        let mut registry = Registry::default();
+        let relay = Relay::bind(settings.into_config()?).await?;
+        relay.register(&mut registry);
+        let mut doors = json!({ "ingest": relay.ingest_address() });
+        let mut parts = Parts::new(STOP_DEADLINE);
+        parts.spawn("relay", |token| relay.run(token));
+        if let Some(address) = admin {
+            doors["admin"] = json!(spawn_admin(&mut parts, address, registry).await?);
+        }
+        tracing::info!(%doors, "relay serves");
+        self.process.tell_ready(&doors)?;
+        parts.run(std::future::pending()).await?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl RelaySettings {
+    fn into_config(self) -> Result<RelayConfig, settings::SettingsError> {
+        let mut config = RelayConfig::new(settings::required(self.store, "store")?);
+        config.ingest = self.ingest.unwrap_or(config.ingest);
+        config.ingest_socket = self.ingest_socket;
+        config.flush_rows = self.flush_rows.unwrap_or(config.flush_rows);
+        config.flush_interval =
+            self.flush_interval.map_or(config.flush_interval, |period| period.0);
+        config.hot_max_bytes = self.hot_max_bytes.unwrap_or(config.hot_max_bytes);
+        Ok(config)
+    }
+}

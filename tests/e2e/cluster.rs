@@ -1,0 +1,171 @@
+//! A lab cluster with the real processes: one relay, one query service, a collector on each node.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use weir_lab::{Lab, LabSpec, Place, Process};
+
+use crate::weir::{Service, binary, wait_for};
+
+/// How often collectors scan their tables here.
+const INTERVAL: &str = "200ms";
+
+pub struct Cluster {
+    collectors: Vec<(String, Process)>,
+    pub query: Service,
+    relay: Service,
+    lab: Lab,
+    manifests: PathBuf,
+    directory: PathBuf,
+}
+
+impl Cluster {
+    /// Starts everything for the nodes and pods of `spec`, without policies. A pod's labels are
+    /// `app: NAME`. `directory` keeps manifests, store and logs.
+    pub fn start(directory: &Path, spec: &LabSpec) -> Self {
+        let lab = Lab::create(spec).unwrap();
+        let manifests = directory.join("manifests");
+        std::fs::create_dir_all(&manifests).unwrap();
+        std::fs::write(manifests.join("cluster.yaml"), cluster_manifest(spec)).unwrap();
+        let store = directory.join("store");
+        let socket = directory.join("relay.sock");
+        let relay = Service::start(
+            directory,
+            "relay",
+            &[
+                "relay", "--ingest", "127.0.0.1:0", "--ingest-socket", text(&socket), "--store",
+                text(&store),
+            ],
+        );
+        let url = format!("http://{}", relay.door("ingest"));
+        let query = Service::start(
+            directory,
+            "query",
+            &["query", "--http", "127.0.0.1:0", "--relay", &url, "--store", text(&store)],
+        );
+        let directory = directory.to_owned();
+        let mut cluster =
+            Self { collectors: Vec::new(), query, relay, lab, manifests, directory };
+        for node in &spec.nodes {
+            cluster.start_collector(&node.name);
+        }
+        cluster.wait_until_enforced(spec.pods.len() as u64);
+        cluster
+    }
+
+    /// Starts a node's collector.
+    pub fn start_collector(&mut self, node: &str) {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.directory.join(format!("collector-{node}.log")))
+            .unwrap();
+        let mut command = Command::new(binary());
+        command
+            .args(["collector", "--cluster", "lab", "--node", node, "--interval", INTERVAL])
+            .arg("--manifests")
+            .arg(&self.manifests)
+            .arg("--relay")
+            .arg(format!("unix://{}", self.directory.join("relay.sock").display()))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        let process = self.lab.node(node).unwrap().spawn(command).unwrap();
+        self.collectors.push((node.to_owned(), process));
+    }
+
+    pub fn pod(&self, name: &str) -> &Place {
+        self.lab.pod(name).unwrap()
+    }
+
+    pub fn node(&self, name: &str) -> &Place {
+        self.lab.node(name).unwrap()
+    }
+
+    /// Writes a manifest in one step.
+    pub fn write_manifest(&self, file: &str, manifest: &str) {
+        let hidden = self.manifests.join(format!(".{file}"));
+        std::fs::write(&hidden, manifest).unwrap();
+        std::fs::rename(hidden, self.manifests.join(file)).unwrap();
+    }
+
+    /// What each collector says of itself.
+    pub fn collectors(&self) -> Vec<Value> {
+        let (status, body) = self.query.request("GET", "/api/v1/status", None);
+        assert_eq!(status, 200, "{body}");
+        let status: Value = serde_json::from_str(&body).unwrap();
+        let seen = status["relay"]["status"]["collectors"].as_array().cloned().unwrap_or_default();
+        seen.into_iter().map(|collector| collector["status"].clone()).collect()
+    }
+
+    /// Waits until the collectors enforce `pods` pods together.
+    pub fn wait_until_enforced(&self, pods: u64) {
+        wait_for("every pod to be enforced", || {
+            let enforced = |status: &Value| status["enforced_pods"].as_u64().unwrap_or(0);
+            (self.collectors().iter().map(enforced).sum::<u64>() == pods).then_some(())
+        });
+    }
+
+    /// Waits until every collector has `policies` policies in force.
+    pub fn wait_until_policies(&self, policies: u64) {
+        wait_for("the policies to be in force", || {
+            let all = self.collectors();
+            all.iter().all(|status| status["policies"].as_u64() == Some(policies)).then_some(())
+        });
+    }
+
+    /// Stops the collectors, so that everything they know reaches the relay.
+    pub fn stop_collectors(&mut self) {
+        for (node, process) in &mut self.collectors {
+            let status = process.terminate(crate::weir::PATIENCE).unwrap();
+            assert!(status.success(), "the collector of {node} ended with {status}");
+        }
+        self.collectors.clear();
+    }
+
+    pub fn relay(&self) -> &Service {
+        &self.relay
+    }
+}
+
+/// A pod's first address.
+pub fn address(spec: &LabSpec, pod: &str) -> IpAddr {
+    spec.pods.iter().find(|other| other.key() == pod).unwrap().addresses[0]
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn cluster_manifest(spec: &LabSpec) -> String {
+    let mut yaml = String::new();
+    for node in &spec.nodes {
+        let _ = write!(
+            yaml,
+            "---\napiVersion: v1\nkind: Node\nmetadata: {{name: {}}}\nstatus:\n  addresses:\n",
+            node.name
+        );
+        for address in &node.addresses {
+            let _ = writeln!(yaml, "    - {{type: InternalIP, address: \"{address}\"}}");
+        }
+    }
+    for pod in &spec.pods {
+        let ips: Vec<_> =
+            pod.addresses.iter().map(|address| format!("{{ip: \"{address}\"}}")).collect();
+        let _ = write!(
+            yaml,
+            "---\napiVersion: v1\nkind: Pod\nmetadata:\n  namespace: {}\n  name: {name}\n  \
+             labels: {{app: {name}}}\nspec:\n  nodeName: {}\nstatus:\n  phase: Running\n  \
+             podIP: \"{}\"\n  podIPs: [{}]\n",
+            pod.namespace,
+            pod.node,
+            pod.addresses[0],
+            ips.join(", "),
+            name = pod.name,
+        );
+    }
+    yaml
+}

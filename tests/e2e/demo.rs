@@ -1,0 +1,101 @@
+//! The founding tutorial, as a newcomer sees it.
+
+use serde_json::json;
+
+use crate::weir::{Service, wait_for};
+
+const DOORS: [&str; 8] = [
+    "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--postgres", "127.0.0.1:0", "--ingest",
+    "127.0.0.1:0",
+];
+
+fn start(directory: &std::path::Path, name: &str) -> Service {
+    let data = directory.join(format!("{name}-data"));
+    let mut arguments = vec!["demo", "--data-dir", data.to_str().unwrap(), "--exit-after", "5m"];
+    arguments.extend(DOORS);
+    Service::start(directory, name, &arguments)
+}
+
+fn wait_for_the_rogue(demo: &Service) {
+    let denied = wait_for("the rogue's deny", || {
+        let rows = demo.sql(
+            "select distinct source_pod, destination_workload, policy from flows \
+             where verdict = 'deny' and source_pod = 'rogue' and destination_port = 6379",
+        );
+        (!rows.is_empty()).then_some(rows)
+    });
+    assert_eq!(
+        denied,
+        [json!({
+            "source_pod": "rogue",
+            "destination_workload": "redis-cluster",
+            "policy": "default/redis-allow-from-backend",
+        })]
+    );
+}
+
+#[test]
+fn the_rogue_is_allowed_then_denied_with_the_policy_that_did_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let demo = start(directory.path(), "demo");
+    wait_for_the_rogue(&demo);
+    let before = demo.sql(
+        "select distinct verdict, reason, policy from flows where source_pod = 'rogue' \
+         and destination_workload = 'redis-cluster' and destination_port = 6379 \
+         and direction = 'ingress' and verdict = 'allow' and count > 0",
+    );
+    assert_eq!(before, [json!({ "verdict": "allow", "reason": "no_policy", "policy": "" })]);
+    let backend = wait_for("the backend's allow", || {
+        let rows = demo.sql(
+            "select distinct source_workload, policy, reason from flows where verdict = 'allow' \
+             and destination_workload = 'redis-cluster' and direction = 'ingress' \
+             and source_pod = 'backend' and policy <> '' and count > 0",
+        );
+        (!rows.is_empty()).then_some(rows)
+    });
+    assert_eq!(
+        backend,
+        [json!({
+            "source_workload": "backend",
+            "policy": "default/redis-allow-from-backend",
+            "reason": "policy",
+        })]
+    );
+    // The traffic that goes on afterwards: every part of it is there.
+    for (what, condition) in [
+        ("web to api", "source_workload = 'web' and destination_workload = 'api'"),
+        ("api to db", "source_workload = 'api' and destination_workload = 'postgres'"),
+        ("dns", "destination_port = 53 and protocol = 'UDP'"),
+        ("from the internet", "source_kind = 'world' and destination_workload = 'web'"),
+        ("to the internet", "destination_kind = 'world' and destination_port = 443"),
+        ("the port scan", "source_pod = 'rogue' and destination_port < 1024 and verdict = 'deny'"),
+    ] {
+        wait_for(what, || {
+            let count = format!("select count(*) as n from flows where {condition}");
+            (demo.number(&count) > 0).then_some(())
+        });
+    }
+    let log = demo.log();
+    assert!(log.contains("PONG"), "{log}");
+    assert!(demo.stop().success());
+}
+
+#[test]
+fn what_a_killed_demo_left_is_removed_by_the_next_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = start(directory.path(), "first");
+    let prefix = format!("weir-{}-", first.pid());
+    let left_behind = || {
+        let entries = std::fs::read_dir("/run/netns").unwrap();
+        entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+            .count()
+    };
+    assert!(left_behind() > 0);
+    first.kill();
+    let second = start(directory.path(), "second");
+    wait_for_the_rogue(&second);
+    assert_eq!(left_behind(), 0);
+    assert!(second.stop().success());
+}

@@ -1,0 +1,9 @@
+//! End-to-end tests against the real binary, as root, in namespaces of their own.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests may panic and need no docs")]
+
+mod bad_input;
+mod churn;
+mod cluster;
+mod counters;
+mod demo;
+mod weir;

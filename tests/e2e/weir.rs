@@ -1,0 +1,174 @@
+//! The real binary as a child process, and its HTTP API.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+/// How long a condition may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary under test.
+pub fn binary() -> PathBuf {
+    let path = std::env::var_os("WEIR_BIN")
+        .expect("WEIR_BIN names the weir binary to test: run these tests with `make test`");
+    PathBuf::from(path)
+}
+
+/// Runs the binary to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    Command::new(binary()).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Standard error of a run that has to fail.
+pub fn error_of(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(!output.status.success(), "{arguments:?} succeeded");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// Waits until `condition` gives a value.
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A long-running weir process with its doors.
+pub struct Service {
+    child: Child,
+    doors: Value,
+    runtime: tokio::runtime::Runtime,
+    http: reqwest::Client,
+    log: PathBuf,
+}
+
+impl Service {
+    /// Starts `weir ARGUMENTS --ready-file …` and waits until it serves. Its output goes to a file
+    /// below `directory`.
+    pub fn start(directory: &Path, name: &str, arguments: &[&str]) -> Self {
+        let ready = directory.join(format!("{name}.ready"));
+        let log = directory.join(format!("{name}.log"));
+        let output = std::fs::File::create(&log).unwrap();
+        let mut child = Command::new(binary())
+            .args(arguments)
+            .arg("--ready-file")
+            .arg(&ready)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        let doors = wait_for(&format!("{name} to be ready"), || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("{name} ended with {status}:\n{}", read(&log));
+            }
+            serde_json::from_str(&std::fs::read_to_string(&ready).ok()?).ok()
+        });
+        Self {
+            child,
+            doors,
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+            http: reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap(),
+            log,
+        }
+    }
+
+    /// The address of a door.
+    pub fn door(&self, name: &str) -> &str {
+        self.doors[name].as_str().unwrap_or_else(|| panic!("no door {name} in {}", self.doors))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything it printed so far.
+    pub fn log(&self) -> String {
+        read(&self.log)
+    }
+
+    /// Sends a request; status and body.
+    pub fn request(&self, method: &str, path: &str, body: Option<Value>) -> (u16, String) {
+        let url = format!("http://{}{path}", self.door("http"));
+        let mut request = self.http.request(method.parse().unwrap(), url);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        self.runtime.block_on(async {
+            let response = request.send().await.unwrap();
+            (response.status().as_u16(), response.text().await.unwrap())
+        })
+    }
+
+    /// The rows of a statement.
+    pub fn sql(&self, statement: &str) -> Vec<Value> {
+        let body = json!({ "sql": statement, "format": "json" });
+        let (status, text) = self.request("POST", "/api/v1/sql", Some(body));
+        assert_eq!(status, 200, "{statement}: {text}");
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(answer["warnings"], json!([]), "{statement}");
+        answer["rows"].as_array().unwrap().clone()
+    }
+
+    /// The one number of a statement with one row and one column; null counts as 0.
+    pub fn number(&self, statement: &str) -> u64 {
+        let rows = self.sql(statement);
+        let row = rows[0].as_object().unwrap();
+        row.values().next().unwrap().as_u64().unwrap_or(0)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Asks it to end, and waits; its exit status.
+    pub fn stop(mut self) -> std::process::ExitStatus {
+        self.signal(Signal::TERM);
+        let child = &mut self.child;
+        wait_for("the process to stop", || child.try_wait().unwrap())
+    }
+
+    /// Kills it without a chance to clean up.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if self.child.try_wait().ok().flatten().is_none() {
+            self.signal(Signal::TERM);
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while self.child.try_wait().ok().flatten().is_none() {
+                if Instant::now() > deadline {
+                    let _ = self.child.kill();
+                    let _ = self.child.wait();
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.log.display(), read(&self.log));
+        }
+    }
+}
+
+fn read(path: &Path) -> String {
+    let mut text = String::new();
+    if let Ok(mut file) = std::fs::File::open(path) {
+        let _ = file.read_to_string(&mut text);
+    }
+    text
+}
