@@ -5,6 +5,7 @@ use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_ktime_get_coarse_ns}
 use weir_abi::{
     DIRECTION_EGRESS,
     conntrack::ICMP_RELATED,
+    endpoint::{EndpointEntry, SLOT_COPIES, SLOT_PROBES, slot_index},
     event::{REASON_FRAGMENT, REASON_INVALID_PACKET, REASON_SPOOFED_SOURCE, VERDICT_DENY},
     stats,
 };
@@ -18,7 +19,7 @@ use crate::{
     packet::{FIRST_FRAGMENT, ICMP_ERROR, LATER_FRAGMENT, NEIGHBOUR},
     parse::{INVALID, NOT_IP, parse},
     related::is_related,
-    scene::{Key, PASS, Scene, precise_now},
+    scene::{Key, PASS, Scene},
     stats::bump,
 };
 
@@ -35,12 +36,12 @@ pub fn classify(skb: *mut __sk_buff, direction: u8) -> i32 {
     }
     // SAFETY: the context of this very program.
     let ifindex = unsafe { (*skb).ifindex };
-    let Some(entry) = ENDPOINTS.get_ptr(ifindex) else {
+    let Some(entry) = endpoint(ifindex) else {
         bump(counters, stats::NO_ENDPOINT);
         return PASS;
     };
     let mut scene = Scene::new(packet, entry, counters, direction);
-    // A tick's precision, at half the price, does for the packets of a known connection.
+    // A tick's precision, at half the price, does for all but what is reported at once.
     // SAFETY: a helper without preconditions.
     scene.now = unsafe { bpf_ktime_get_coarse_ns() };
     measure(skb, &mut scene);
@@ -87,19 +88,34 @@ pub fn classify(skb: *mut __sk_buff, direction: u8) -> i32 {
             if judge_again(&mut scene) {
                 PASS
             } else {
-                deny(&scene)
+                deny(&mut scene)
             }
         }
         Meeting::New | Meeting::Another => {
-            scene.now = precise_now();
             decide(&mut scene);
             if scene.judgement.verdict == VERDICT_DENY {
-                return deny(&scene);
+                return deny(&mut scene);
             }
             admit(&mut scene, matches!(meeting, Meeting::Another));
             PASS
         }
     }
+}
+
+/// Who sits behind an interface.
+#[inline(always)]
+fn endpoint(ifindex: u32) -> Option<*const EndpointEntry> {
+    for probe in 0..SLOT_PROBES {
+        let slot = ENDPOINTS.get_ptr(slot_index(ifindex, probe))?;
+        // SAFETY: from the map lookup just made; `current` is masked to the copies there are.
+        unsafe {
+            if (*slot).ifindex == ifindex {
+                let copy = ((*slot).current & (SLOT_COPIES - 1)) as usize;
+                return Some((&raw const (*slot).copies).cast::<EndpointEntry>().add(copy));
+            }
+        }
+    }
+    None
 }
 
 /// Packets and bytes as they are, or will be, on the wire: a GSO packet is the segments it is
@@ -127,7 +143,6 @@ fn measure(skb: *mut __sk_buff, scene: &mut Scene) {
 /// Drops a packet that no policy is asked about.
 #[inline(always)]
 fn refuse(scene: &mut Scene, reason: u8) -> i32 {
-    scene.now = precise_now();
     scene.judgement.verdict = VERDICT_DENY;
     scene.judgement.reason = reason;
     deny(scene)

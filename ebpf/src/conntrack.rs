@@ -170,6 +170,7 @@ pub fn judge_again(scene: &mut Scene) -> bool {
 /// Tracks a connection that is allowed, and reports it. `another`: an entry is in its place.
 #[inline(never)]
 pub fn admit(scene: &mut Scene, another: bool) {
+    scene.now = precise_now();
     if another {
         retire(scene);
     }

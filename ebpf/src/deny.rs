@@ -17,17 +17,18 @@ use crate::{
     judge::identity,
     maps::{DENIES, DENY_VERDICTS},
     packet::Words,
-    scene::{DROP, Scene},
+    scene::{DROP, Scene, precise_now},
 };
 
 #[inline(never)]
-pub fn deny(scene: &Scene) -> i32 {
+pub fn deny(scene: &mut Scene) -> i32 {
     scene.bump(stats::DENIED);
     let key = key(scene);
     if let Some(deny) = DENIES.get_ptr_mut(key.as_key()) {
         fold(scene, deny);
         return DROP;
     }
+    scene.now = precise_now();
     // The event is reserved first, because the entry must say whether there is one.
     let event = reserve(&DENY_VERDICTS);
     let deny = Deny {

@@ -1,14 +1,14 @@
 //! The maps. Sizes are what the collector gets if it asks for nothing else when loading.
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
-    maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use weir_abi::{
     Address,
     conntrack::{ClosedKey, Connection, ConnectionKey, Deny, DenyKey},
-    endpoint::EndpointEntry,
+    endpoint::{EndpointSlot, SLOTS},
     policy::{CidrV4, CidrV6, PolicyKey, PolicyValue},
 };
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 #[map]
-pub static ENDPOINTS: HashMap<u32, EndpointEntry> = HashMap::with_max_entries(4_096, 0);
+pub static ENDPOINTS: Array<EndpointSlot> = Array::with_max_entries(SLOTS, BPF_F_MMAPABLE);
 
 #[map]
 pub static IDENTITIES: HashMap<Address, u32> =

@@ -23,7 +23,7 @@ pub struct Scene {
     packet: *mut Packet,
     pub key: Key,
     pub judgement: Judgement,
-    /// Of `CLOCK_MONOTONIC`; for known connections as of the last tick.
+    /// Of `CLOCK_MONOTONIC`, as of the last tick unless the packet is the first of its kind.
     pub now: u64,
     entry: *const EndpointEntry,
     counters: *mut Counters,

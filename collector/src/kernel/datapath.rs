@@ -19,13 +19,13 @@ use aya::{
 use weir_abi::{
     Address,
     conntrack::{ClosedKey, Connection, ConnectionKey, Deny, DenyKey},
-    endpoint::EndpointEntry,
     policy::{CidrV4, CidrV6, PolicyKey, PolicyValue},
     stats::STATS_LEN,
 };
 
 use super::{
     KernelError, Program, RingReader, Stats, TableScanner,
+    endpoints::Endpoints,
     error::chain,
     stats::Removals,
     table::{Table, TrieKey},
@@ -46,14 +46,12 @@ pub struct DatapathOptions {
     pub cidrs: u32,
     /// Addresses with an identity.
     pub identities: u32,
-    /// Pods on this node.
-    pub endpoints: u32,
     /// Bytes of the ring for allowed connections; a power of two.
     pub ring_bytes: u32,
     /// Bytes of the ring for denies; a power of two.
     pub deny_ring_bytes: u32,
     /// For how long after an endpoint is first set the replies of older TCP connections pass, see
-    /// [`EndpointEntry::adopt_until_ns`].
+    /// [`adopt_until_ns`](weir_abi::endpoint::EndpointEntry::adopt_until_ns).
     pub adopt_for: Duration,
 }
 
@@ -65,7 +63,6 @@ impl Default for DatapathOptions {
             policies: 524_288,
             cidrs: 65_536,
             identities: 131_072,
-            endpoints: 4_096,
             ring_bytes: 8 << 20,
             deny_ring_bytes: 2 << 20,
             adopt_for: Duration::from_secs(600),
@@ -92,7 +89,7 @@ pub struct Datapath {
 
 /// The maps that user space works on.
 pub(super) struct Tables {
-    pub(super) endpoints: Table<u32, EndpointEntry>,
+    pub(super) endpoints: Endpoints,
     pub(super) identities: Table<Address, u32>,
     pub(super) cidrs_v4: Table<TrieKey<CidrV4>, u32>,
     pub(super) cidrs_v6: Table<TrieKey<CidrV6>, u32>,
@@ -110,7 +107,6 @@ impl Datapath {
             .map_max_entries("CIDRS_V4", options.cidrs)
             .map_max_entries("CIDRS_V6", options.cidrs)
             .map_max_entries("IDENTITIES", options.identities)
-            .map_max_entries("ENDPOINTS", options.endpoints)
             .map_max_entries("VERDICTS", options.ring_bytes)
             .map_max_entries("DENY_VERDICTS", options.deny_ring_bytes)
             .load(OBJECT)
@@ -119,7 +115,7 @@ impl Datapath {
             classifier(&mut ebpf, program)?;
         }
         let tables = Tables {
-            endpoints: Table::new("ENDPOINTS", descriptor(&ebpf, "ENDPOINTS")?),
+            endpoints: Endpoints::new(&descriptor(&ebpf, "ENDPOINTS")?)?,
             identities: Table::new("IDENTITIES", descriptor(&ebpf, "IDENTITIES")?),
             cidrs_v4: Table::new("CIDRS_V4", descriptor(&ebpf, "CIDRS_V4")?),
             cidrs_v6: Table::new("CIDRS_V6", descriptor(&ebpf, "CIDRS_V6")?),
@@ -273,6 +269,7 @@ fn descriptor(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, KernelError> {
             Map::HashMap(data)
             | Map::LruHashMap(data)
             | Map::LpmTrie(data)
+            | Map::Array(data)
             | Map::PerCpuArray(data)
             | Map::RingBuf(data),
         ) => data,

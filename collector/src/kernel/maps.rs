@@ -79,23 +79,21 @@ impl KernelMaps for Datapath {
     }
 
     fn set_endpoint(&mut self, ifindex: u32, endpoint: &Endpoint) -> Result<(), KernelError> {
-        let adopt_for = self.adopt_for.as_nanos() as u64;
         // The time to adopt begins when the endpoint is first seen here, not with each update.
-        let (_, adopt_until_ns) = *self
-            .adopting
-            .entry(ifindex)
-            .and_modify(|entry| {
-                if entry.0 != endpoint.endpoint {
-                    *entry = (endpoint.endpoint, MonotonicClock::now_ns() + adopt_for);
-                }
-            })
-            .or_insert_with(|| (endpoint.endpoint, MonotonicClock::now_ns() + adopt_for));
+        let known = self.adopting.get(&ifindex).filter(|(id, _)| *id == endpoint.endpoint);
+        let adopt_until_ns = match known {
+            Some((_, until)) => *until,
+            None if self.adopt_for.is_zero() => 0,
+            None => MonotonicClock::now_ns() + self.adopt_for.as_nanos() as u64,
+        };
+        self.adopting.insert(ifindex, (endpoint.endpoint, adopt_until_ns));
         let entry = EndpointEntry { endpoint: *endpoint, adopt_until_ns };
-        self.tables.endpoints.insert(&ifindex, &entry)
+        self.tables.endpoints.set(ifindex, &entry)
     }
 
     fn remove_endpoint(&mut self, ifindex: u32) -> Result<(), KernelError> {
         self.adopting.remove(&ifindex);
-        self.tables.endpoints.remove(&ifindex)
+        self.tables.endpoints.remove(ifindex);
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@
 pub mod bench;
 mod clock;
 mod datapath;
+mod endpoints;
 mod error;
 mod maps;
 mod ring;

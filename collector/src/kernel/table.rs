@@ -10,7 +10,6 @@ use std::{
 use weir_abi::{
     Address,
     conntrack::{ClosedKey, Connection, ConnectionKey, Deny, DenyKey},
-    endpoint::EndpointEntry,
     policy::{CidrV4, CidrV6, PolicyKey, PolicyValue},
 };
 
@@ -29,7 +28,7 @@ macro_rules! plain {
     };
 }
 
-plain!(u32, Address, EndpointEntry, PolicyKey, PolicyValue, ConnectionKey, Connection);
+plain!(u32, Address, PolicyKey, PolicyValue, ConnectionKey, Connection);
 plain!(ClosedKey, Deny, DenyKey, TrieKey<CidrV4>, TrieKey<CidrV6>);
 
 /// Key of an LPM trie.

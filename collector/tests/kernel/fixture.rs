@@ -61,7 +61,6 @@ pub(crate) fn options() -> DatapathOptions {
         policies: 4_096,
         cidrs: 1_024,
         identities: 1_024,
-        endpoints: 16,
         ring_bytes: 1 << 20,
         deny_ring_bytes: 1 << 20,
         adopt_for: Duration::ZERO,

@@ -6,4 +6,13 @@
 mod connections;
 mod costs;
 mod fixture;
+mod fragments;
 mod frame;
+mod headers;
+mod icmp;
+mod loss;
+mod mid_stream;
+mod netns;
+mod policy;
+mod spoofing;
+mod traffic;

@@ -180,7 +180,7 @@ pub struct Deny {
     pub bytes: u64,
     /// First attempt.
     pub first_ns: u64,
-    /// Last attempt.
+    /// Last attempt, as of the last clock tick.
     pub last_ns: u64,
     /// Rule set that names the policies that isolate the pod, or the explicit deny.
     pub rule_set: u32,

@@ -22,7 +22,7 @@ pub const CUT_ESTABLISHED: u32 = 1 << 7;
 
 /// Who a pod is and what isolates it.
 ///
-/// Replaced as a whole, so one packet sees one subject, one revision and one set of flags.
+/// Replaced as a whole (see [`EndpointSlot`]), so one packet sees one subject, one revision and one set of flags.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -57,7 +57,7 @@ layout!(Endpoint, size = 72, align = 8, {
     address_v4 @ 40, address_v6 @ 56,
 });
 
-/// Value of map `ENDPOINTS`, keyed by the host-side interface index (`u32`).
+/// An endpoint as it is in the kernel.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndpointEntry {
@@ -70,3 +70,35 @@ pub struct EndpointEntry {
 }
 
 layout!(EndpointEntry, size = 80, align = 8, { endpoint @ 0, adopt_until_ns @ 72 });
+
+/// Element of map `ENDPOINTS`, an array in memory that the kernel and user space share: every
+/// packet needs it, and this is the cheapest there is.
+///
+/// An interface has the first slot from [`slot_index`] on that was free. User space writes the
+/// copy after the current one and then moves `current` on; a packet that is being judged keeps
+/// its copy for as many updates as there are copies.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointSlot {
+    /// The host-side interface; 0 in a free slot.
+    pub ifindex: u32,
+    /// Which copy is in force.
+    pub current: u32,
+    /// The endpoint, now and before.
+    pub copies: [EndpointEntry; SLOT_COPIES as usize],
+}
+
+layout!(EndpointSlot, size = 328, align = 8, { ifindex @ 0, current @ 4, copies @ 8 });
+
+/// Slots of `ENDPOINTS`; a power of two.
+pub const SLOTS: u32 = 4_096;
+/// Slots in which an interface may be.
+pub const SLOT_PROBES: u32 = 8;
+/// Copies in a slot; a power of two.
+pub const SLOT_COPIES: u32 = 4;
+
+/// Where to look for an interface, at the `probe`th try.
+#[inline(always)]
+pub const fn slot_index(ifindex: u32, probe: u32) -> u32 {
+    ifindex.wrapping_add(probe) & (SLOTS - 1)
+}
