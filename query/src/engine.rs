@@ -5,6 +5,7 @@
 
 mod answer;
 mod cooperate;
+mod morsel;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -39,11 +40,13 @@ use crate::config::Limits;
 use crate::error::{QueryError, StartError};
 use crate::guard::admission::Admission;
 use crate::guard::{self, functions};
-use answer::{AbortOnDrop, Head, Message};
+use answer::{AbortOnDrop, Clock, Head, Message};
 
 /// Stack of the threads that plan and run. Planning recurses over expressions: in a dev build the
 /// longest SQL that the guard lets through needs less than a quarter of this.
 const STACK_BYTES: usize = 32 * 1024 * 1024;
+/// The engine's own bound of a LIMIT, less the row that tells that there are more.
+const MAX_ROWS: usize = i64::MAX as usize - 1;
 /// Threads for reading files.
 const MAX_BLOCKING_THREADS: usize = 64;
 /// Parsed Parquet footers kept.
@@ -105,8 +108,13 @@ impl Engine {
     pub(crate) async fn run(&self, request: Request, limit: usize) -> Result<Answer, QueryError> {
         let started = Instant::now();
         let permit = self.admission.enter().await?;
-        let limit = limit.min(self.limits.max_rows);
-        let flows = Flows::new(self.snapshots.clone());
+        let limit = limit.min(self.limits.max_rows).min(MAX_ROWS);
+        let (request, flows) = match request {
+            Request::Over(snapshot, request) => {
+                (Request::Flows(request), Flows::over(self.snapshots.clone(), snapshot))
+            }
+            request => (request, Flows::new(self.snapshots.clone())),
+        };
         let state = self.state_with(flows.clone())?;
         let (messages, receiver) = mpsc::channel(2);
         let threads = self.threads.as_ref().expect("the runtime is there until drop");
@@ -120,7 +128,8 @@ impl Engine {
             let _ = messages.send(message).await;
         });
         let task = AbortOnDrop(task.abort_handle());
-        Answer::begin(receiver, task, started, self.limits.timeout, limit).await
+        let clock = Clock::start(started, self.limits.timeout);
+        Answer::begin(receiver, task, clock, limit).await
     }
 
     /// The session of one query: what all share, and its own table.
@@ -156,7 +165,7 @@ async fn work(
 ) -> Result<bool, QueryError> {
     let plan = match request {
         Request::Sql(sql) => guard::plan(state, &sql).await?,
-        Request::Flows(request) => request.plan(flows)?,
+        Request::Flows(request) | Request::Over(_, request) => request.plan(flows)?,
     };
     let plan = bounded(plan, limit)?;
     let physical = state.create_physical_plan(&plan).await?;
@@ -205,7 +214,7 @@ fn bounded(plan: LogicalPlan, limit: usize) -> Result<LogicalPlan, QueryError> {
         return Ok(plan);
     }
     let builder = datafusion::logical_expr::LogicalPlanBuilder::from(plan);
-    Ok(builder.limit(0, Some(limit.saturating_add(1)))?.build()?)
+    Ok(builder.limit(0, Some(limit + 1))?.build()?)
 }
 
 fn configuration(limits: &Limits) -> SessionConfig {

@@ -52,10 +52,16 @@ impl From<DataFusionError> for QueryError {
         {
             return own.clone();
         }
-        let text = || first_line(&root.strip_backtrace());
+        let text = || first_line(&root.message());
         match root {
-            DataFusionError::ResourcesExhausted(_) => {
-                Self::OutOfMemory(text().replace("Resources exhausted: ", ""))
+            // The engine has no variant of its own for this.
+            _ if root.message().contains("during the spilling process") => {
+                Self::OutOfMemory("its temporary files pass the limit `spill_bytes`".into())
+            }
+            DataFusionError::ResourcesExhausted(message) => {
+                // What follows lists the engine's operators.
+                let cause = message.split(" with top memory consumers").next();
+                Self::OutOfMemory(first_line(cause.unwrap_or_default()))
             }
             DataFusionError::SchemaError(error, _) => Self::Invalid(names::explain(error)),
             DataFusionError::SQL(error, _) => Self::Invalid(match error.as_ref() {
@@ -74,6 +80,9 @@ impl From<DataFusionError> for QueryError {
             DataFusionError::Internal(_)
             | DataFusionError::ExecutionJoin(_)
             | DataFusionError::External(_) => Self::Internal(text()),
+            DataFusionError::Plan(message) if names::missing_table(message).is_some() => {
+                Self::Invalid(names::missing_table(message).unwrap_or_default())
+            }
             _ => Self::Invalid(text()),
         }
     }

@@ -7,6 +7,8 @@
 
 mod catalog;
 mod config;
+#[cfg(test)]
+mod end_to_end;
 mod engine;
 mod error;
 mod filter;

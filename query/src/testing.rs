@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use weir_flow::manifest::{DataFile, Manifest, data_path};
+use weir_flow::manifest::{DataFile, MANIFESTS_KEPT, Manifest, data_path};
 use weir_flow::schema::{LabelMap, SCHEMA_VERSION, TimestampNs, stored_schema};
 use weir_flow::values::PolicyRule;
 use weir_flow::wire::{self, HotHeader, HotPosition, HotTicket, RelayStatus};
@@ -63,7 +63,7 @@ pub(crate) fn flow(number: u64) -> Flow {
         icmp_type: icmp.then_some(8),
         icmp_code: icmp.then_some(0),
         source_kind: "pod".into(),
-        source_namespace: (number % 5 != 0).then(|| format!("ns-{}", number % 3)),
+        source_namespace: (!number.is_multiple_of(5)).then(|| format!("ns-{}", number % 3)),
         source_pod: Some(format!("Pod-{number}")),
         source_workload_kind: Some("Pod".into()),
         source_workload: Some("rogue".into()),
@@ -182,7 +182,7 @@ impl FakeRelay {
         state.manifest.version = version;
         state.manifest.files.push(file);
         write_manifest(&state.store, &state.manifest);
-        if let Some(old) = version.checked_sub(2) {
+        if let Some(old) = version.checked_sub(MANIFESTS_KEPT) {
             let _ = std::fs::remove_file(state.store.join(Manifest::path(old)));
         }
     }
@@ -209,22 +209,30 @@ impl FakeRelay {
         self.state.lock().unwrap().sent
     }
 
-    /// Serves on a port of its own until the token is cancelled.
-    pub(crate) async fn serve(&self, shutdown: CancellationToken) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// Serves on a port of its own until the token is cancelled; then every connection breaks, as
+    /// they do when a process ends.
+    pub(crate) fn serve(&self, shutdown: CancellationToken) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let incoming = stream::unfold(listener, async |listener| {
-            let accepted = listener.accept().await.map(|(stream, _)| stream);
-            Some((accepted, listener))
-        });
-        let server = tonic::transport::Server::builder()
-            .add_service(FlightServiceServer::new(self.clone()))
-            .serve_with_incoming(incoming);
-        tokio::spawn(async move {
-            tokio::select! {
-                served = server => served.unwrap(),
-                () = shutdown.cancelled() => {}
-            }
+        let service = FlightServiceServer::new(self.clone());
+        std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = TcpListener::from_std(listener).unwrap();
+                let incoming = stream::unfold(listener, async |listener| {
+                    let accepted = listener.accept().await.map(|(stream, _)| stream);
+                    Some((accepted, listener))
+                });
+                let server = tonic::transport::Server::builder()
+                    .add_service(service)
+                    .serve_with_incoming(incoming);
+                tokio::select! {
+                    served = server => served.unwrap(),
+                    () = shutdown.cancelled() => {}
+                }
+            });
         });
         address
     }
@@ -268,6 +276,7 @@ impl FlightService for FakeRelay {
         let messages = FlightDataEncoderBuilder::new()
             .with_schema(stored_schema())
             .with_dictionary_handling(DictionaryHandling::Resend)
+            .with_max_flight_data_size(usize::MAX)
             .build(batches)
             .map_ok(move |mut message| {
                 let kind = arrow::ipc::root_as_message(&message.data_header).unwrap().header_type();
@@ -377,7 +386,7 @@ impl Stand {
         let relay_token = CancellationToken::new();
         let config = QueryConfig {
             http: "127.0.0.1:0".parse().unwrap(),
-            relay: relay.serve(relay_token.clone()).await,
+            relay: relay.serve(relay_token.clone()),
             store: store.path().into(),
             limits,
         };

@@ -18,8 +18,23 @@ use super::relay::{HotAnswer, HotBatch, RelayClient, RelayError};
 /// The hot batches at one moment, and the manifest that they complete.
 #[derive(Clone, Debug)]
 pub(crate) struct HotView {
+    /// The relay's life that positions belong to.
+    pub(crate) epoch: u64,
+    /// Position of the oldest hot batch.
+    pub(crate) first: u64,
+    /// Position of the newest; below `first` when nothing is hot.
+    pub(crate) last: u64,
     pub(crate) manifest_version: u64,
-    pub(crate) batches: Vec<RecordBatch>,
+    /// With the position of each.
+    pub(crate) batches: Vec<(u64, RecordBatch)>,
+}
+
+impl HotView {
+    /// The batches behind a position.
+    pub(crate) fn after(&self, position: u64) -> Vec<RecordBatch> {
+        let newer = self.batches.iter().filter(|(at, _)| *at > position);
+        newer.map(|(_, batch)| batch.clone()).collect()
+    }
 }
 
 /// The mirror.
@@ -34,6 +49,8 @@ pub(crate) struct Hot {
 struct Mirror {
     epoch: u64,
     manifest_version: u64,
+    /// First and last position, from the header.
+    range: (u64, u64),
     bytes: usize,
     batches: VecDeque<HotBatch>,
 }
@@ -68,8 +85,11 @@ impl Hot {
             return Err(RelayError::TooLarge { address, limit: self.limit });
         }
         Ok(HotView {
+            epoch: mirror.epoch,
+            first: mirror.range.0,
+            last: mirror.range.1,
             manifest_version: mirror.manifest_version,
-            batches: mirror.batches.iter().map(|hot| hot.batch.clone()).collect(),
+            batches: mirror.batches.iter().map(|hot| (hot.position, hot.batch.clone())).collect(),
         })
     }
 }
@@ -87,6 +107,7 @@ impl Mirror {
             *self = Self { epoch: header.relay_epoch, ..Self::default() };
         }
         self.manifest_version = header.manifest_version;
+        self.range = (header.first, header.last);
         let empty = header.last < header.first;
         while let Some(oldest) = self.batches.front()
             && (empty || oldest.position < header.first)

@@ -12,6 +12,13 @@ pub(crate) fn explain(error: &SchemaError) -> String {
     }
 }
 
+/// What is wrong with a reference to a table, if that is what the engine's message says.
+pub(crate) fn missing_table(message: &str) -> Option<String> {
+    let name = message.strip_prefix("table '")?.strip_suffix("' not found")?;
+    let name = name.strip_prefix("datafusion.public.").unwrap_or(name);
+    Some(format!("there is no table `{name}`: the table of flows is `flows`"))
+}
+
 /// Says that there is no such column and names the nearest of the known ones.
 pub(crate) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     match nearest(name, known) {

@@ -45,7 +45,7 @@ impl Snapshots {
             };
             let manifest = self.store.manifest(view.manifest_version).await;
             if let Some(stored) = manifest.map_err(|error| unavailable(&error))? {
-                return Ok(Snapshot { hot: view.batches, stored, warnings: vec![] });
+                return Ok(Snapshot { hot: view.after(0), stored, warnings: vec![] });
             }
         }
         Err(QueryError::Unavailable(format!(

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
@@ -44,6 +45,11 @@ pub(crate) struct Flows {
 impl Flows {
     pub(crate) fn new(snapshots: Arc<Snapshots>) -> Arc<Self> {
         Arc::new(Self { snapshots, snapshot: OnceCell::new() })
+    }
+
+    /// The rows of a snapshot that is there already.
+    pub(crate) fn over(snapshots: Arc<Snapshots>, snapshot: Snapshot) -> Arc<Self> {
+        Arc::new(Self { snapshots, snapshot: OnceCell::new_with(Some(snapshot)) })
     }
 
     /// All columns, the computed ones too, as a table.
@@ -115,7 +121,7 @@ fn scan_hot(
     projection: Option<&Vec<usize>>,
     threads: usize,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let rows: usize = snapshot.hot.iter().map(|batch| batch.num_rows()).sum();
+    let rows: usize = snapshot.hot.iter().map(RecordBatch::num_rows).sum();
     let partitions = rows.div_ceil(ROWS_A_PARTITION).clamp(1, threads);
     let mut parts = vec![Vec::new(); partitions];
     for (index, batch) in snapshot.hot.iter().enumerate() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -37,6 +37,21 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// When a query came, when its turn came, and how long it may run from then on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    arrived: Instant,
+    began: Instant,
+    timeout: Duration,
+}
+
+impl Clock {
+    /// The query's turn has come.
+    pub(super) fn start(arrived: Instant, timeout: Duration) -> Self {
+        Self { arrived, began: Instant::now(), timeout }
+    }
+}
+
 /// What comes next.
 #[derive(Debug)]
 pub(crate) enum Next {
@@ -52,8 +67,7 @@ pub(crate) struct Answer {
     schema: SchemaRef,
     warnings: Vec<String>,
     limit: usize,
-    started: Instant,
-    timeout: Duration,
+    clock: Clock,
     messages: mpsc::Receiver<Message>,
     _task: AbortOnDrop,
 }
@@ -63,17 +77,15 @@ impl Answer {
     pub(super) async fn begin(
         mut messages: mpsc::Receiver<Message>,
         task: AbortOnDrop,
-        started: Instant,
-        timeout: Duration,
+        clock: Clock,
         limit: usize,
     ) -> Result<Self, QueryError> {
-        match receive(&mut messages, started, timeout).await? {
+        match receive(&mut messages, clock).await? {
             Message::Head(head) => Ok(Self {
                 schema: distinct_names(&head.schema),
                 warnings: head.warnings,
                 limit,
-                started,
-                timeout,
+                clock,
                 messages,
                 _task: task,
             }),
@@ -101,16 +113,19 @@ impl Answer {
 
     /// When the query came.
     pub(crate) fn started(&self) -> Instant {
-        self.started
+        self.clock.arrived
     }
 
     /// The next rows, or the end. Not to be called after the end or an error.
     pub(crate) async fn next(&mut self) -> Result<Next, QueryError> {
-        match receive(&mut self.messages, self.started, self.timeout).await? {
-            Message::Batch(batch) => batch
-                .with_schema(self.schema.clone())
-                .map(Next::Batch)
-                .map_err(|error| QueryError::Internal(error.to_string())),
+        match receive(&mut self.messages, self.clock).await? {
+            Message::Batch(batch) => {
+                let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+                let columns = batch.columns().to_vec();
+                RecordBatch::try_new_with_options(self.schema.clone(), columns, &rows)
+                    .map(Next::Batch)
+                    .map_err(|error| QueryError::Internal(error.to_string()))
+            }
             Message::End { truncated } => Ok(Next::End { truncated }),
             Message::Failed(error) => Err(error),
             Message::Head(_) => Err(QueryError::Internal("a second head".into())),
@@ -120,17 +135,16 @@ impl Answer {
 
 async fn receive(
     messages: &mut mpsc::Receiver<Message>,
-    started: Instant,
-    timeout: Duration,
+    clock: Clock,
 ) -> Result<Message, QueryError> {
-    let left = timeout.saturating_sub(started.elapsed());
+    let left = clock.timeout.saturating_sub(clock.began.elapsed());
     match tokio::time::timeout(left, messages.recv()).await {
         Ok(Some(message)) => Ok(message),
         // Whoever ends without a word has panicked.
         Ok(None) => Err(QueryError::Internal(
             "the query broke off; this is a defect, please report it with the query".into(),
         )),
-        Err(_) => Err(QueryError::TimedOut(timeout.as_secs())),
+        Err(_) => Err(QueryError::TimedOut(clock.timeout.as_secs())),
     }
 }
 

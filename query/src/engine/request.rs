@@ -7,6 +7,7 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 
 use crate::catalog::FLOWS;
+use crate::catalog::snapshot::Snapshot;
 use crate::catalog::table::Flows;
 use crate::error::QueryError;
 use crate::filter::Filter;
@@ -18,6 +19,8 @@ pub(crate) enum Request {
     Sql(String),
     /// Rows of `flows`.
     Flows(FlowsRequest),
+    /// Rows of a snapshot.
+    Over(Snapshot, FlowsRequest),
 }
 
 /// By `time`.

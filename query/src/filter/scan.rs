@@ -116,7 +116,7 @@ impl Scanner<'_> {
                     Some(other @ ('"' | '\\')) => text.push(other),
                     _ => {
                         let message = "after \\ only \" \\ n and t are known".to_owned();
-                        return Err(FilterError { column: self.column - 1, message });
+                        return Err(FilterError { column: self.column - 2, message });
                     }
                 },
                 Some(other) => text.push(other),

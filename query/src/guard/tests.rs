@@ -169,18 +169,20 @@ async fn endless_queries_end() {
     }
     let join = "flows a, flows b, flows c";
     for sql in [
-        format!("select count(*) from {join}"),
         format!("select sum(a.packets + b.packets) from {join}"),
         format!("select count(*) from {join} where a.packets + b.packets + c.packets < 0"),
-        "select count(*) from generate_series(1, 9000000) a, generate_series(1, 9000000) b".into(),
     ] {
         let begun = Instant::now();
         let message = stand.refused(&sql, 504).await;
         assert!(message.contains("2 seconds"), "{message}");
+        // It does not only say so: the only place is free again.
+        alive(&stand).await;
         assert!(begun.elapsed() < Duration::from_secs(30), "{sql}");
     }
     // It would need far more memory than there is.
     for sql in [
+        "select sum(a.value + b.value) from generate_series(1, 9000000) a, \
+         generate_series(1, 9000000) b",
         "select a.source_pod || b.source_pod as x, count(*) from flows a, flows b group by x \
          order by x",
         "select array_agg(a.source_pod || b.source_pod) from flows a, flows b",

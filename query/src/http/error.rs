@@ -9,7 +9,7 @@ use crate::error::QueryError;
 use crate::filter::FilterError;
 
 /// The paths that the service answers.
-const PATHS: &str = "POST /api/v1/sql, GET /api/v1/flows, /api/v1/schema, /api/v1/status, \
+const PATHS: &str = "POST /api/v1/sql, GET /api/v1/flows, /api/v1/flows/tail, /api/v1/schema, /api/v1/status, \
                      /metrics, /healthz and /readyz";
 
 /// An error with its HTTP code and its machine-readable word.

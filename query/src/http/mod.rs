@@ -8,6 +8,7 @@ mod pages;
 mod reply;
 mod sql;
 mod status;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -22,11 +23,13 @@ use tower_http::compression::CompressionLayer;
 use crate::engine::Engine;
 use error::ApiError;
 use metrics::Metrics;
+pub(crate) use tail::Followers;
 
 /// What every handler may use.
 pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) metrics: Metrics,
+    pub(crate) followers: Followers,
     pub(crate) started: Instant,
 }
 
@@ -40,6 +43,7 @@ pub(crate) fn router(app: Arc<App>, loopback: bool) -> Router {
         .route("/api/v1/schema", get(pages::schema))
         .route("/api/v1/sql", post(sql::sql))
         .route("/api/v1/flows", get(flows::flows))
+        .route("/api/v1/flows/tail", get(tail::tail))
         .route("/api/v1/status", get(status::status))
         .fallback(async |uri: Uri| ApiError::no_such_path(uri.path()))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {

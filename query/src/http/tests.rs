@@ -1,1 +1,302 @@
+use std::time::Duration;
 
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+use weir_flow::wire::{CollectorSeen, CollectorStatus, RelayStatus};
+
+use crate::testing::{Stand, batch, flow};
+use crate::{Limits, Query, QueryConfig};
+
+/// Waits until the condition holds; fails after half a minute.
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..600 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{what} did not happen");
+}
+
+async fn metric(stand: &Stand, line: &str) -> bool {
+    stand.get("/metrics").await.1.lines().any(|found| found == line)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_error_has_the_same_shape() {
+    let limits = Limits { threads: 1, request_bytes: 1_000, ..Limits::default() };
+    let stand = Stand::with_limits(limits).await;
+    let sql = |body: String| {
+        let request = stand.client.post(format!("{}/api/v1/sql", stand.url));
+        request.header("content-type", "application/json").body(body)
+    };
+    let get = |path: &str| stand.client.get(format!("{}{path}", stand.url));
+    let query = |text: &str| sql(json!({"sql": text}).to_string());
+    let cases = [
+        (get("/nowhere"), 404, "NOT_FOUND", "POST /api/v1/sql"),
+        (get("/api/v1/sql"), 405, "INVALID_ARGUMENT", "GET is not possible at /api/v1/sql"),
+        (
+            stand.client.delete(format!("{}/api/v1/flows", stand.url)),
+            405,
+            "INVALID_ARGUMENT",
+            "DELETE",
+        ),
+        (
+            stand.client.post(format!("{}/api/v1/sql", stand.url)).body("{}"),
+            415,
+            "INVALID_ARGUMENT",
+            "content-type: application/json",
+        ),
+        (sql("{".into()), 400, "INVALID_ARGUMENT", "line 1"),
+        (sql("{\"sq\":1}".into()), 400, "INVALID_ARGUMENT", "sq"),
+        (sql("{\"sql\":\"select 1\",\"x\":1}".into()), 400, "INVALID_ARGUMENT", "`x`"),
+        (sql("{\"sql\":5}".into()), 400, "INVALID_ARGUMENT", "string"),
+        (sql("\u{0}".into()), 400, "INVALID_ARGUMENT", "cannot be read"),
+        (
+            sql(json!({"sql": "select 1", "format": "xml"}).to_string()),
+            400,
+            "INVALID_ARGUMENT",
+            "json, ndjson, csv, arrow",
+        ),
+        (sql(" ".repeat(2_000)), 413, "INVALID_ARGUMENT", "1000 bytes"),
+        (
+            query("select sourcepod from flows"),
+            400,
+            "INVALID_ARGUMENT",
+            "did you mean `source_pod`?",
+        ),
+        (
+            query("select f.verdikt from flows f"),
+            400,
+            "INVALID_ARGUMENT",
+            "did you mean `verdict`?",
+        ),
+        (query("selekt 1"), 400, "INVALID_ARGUMENT", "selekt"),
+        (query("select ) from flows"), 400, "INVALID_ARGUMENT", "cannot be read"),
+        (query("select * from flow"), 400, "INVALID_ARGUMENT", "there is no table `flow`"),
+        (query("select frobnicate(1)"), 400, "INVALID_ARGUMENT", "frobnicate"),
+        (query("select 1/0"), 400, "INVALID_ARGUMENT", "zero"),
+        (query("select cast('x' as int)"), 400, "INVALID_ARGUMENT", "x"),
+        (get("/api/v1/flows?filter=x"), 400, "INVALID_ARGUMENT", "filter, column 1"),
+        (get("/api/v1/flows?filtre=x"), 400, "INVALID_ARGUMENT", "known are filter"),
+        (get("/api/v1/flows?limit=0"), 400, "INVALID_ARGUMENT", "1 to 10000"),
+        (get("/api/v1/flows?limit=10001"), 400, "INVALID_ARGUMENT", "1 to 10000"),
+        (get("/api/v1/flows?order=up"), 400, "INVALID_ARGUMENT", "asc"),
+        (get("/api/v1/flows?since=soon"), 400, "INVALID_ARGUMENT", "10m"),
+        (get("/api/v1/flows?format=xml"), 400, "INVALID_ARGUMENT", "json, ndjson, csv, arrow"),
+        (
+            get("/api/v1/schema").header("host", "evil.example"),
+            403,
+            "PERMISSION_DENIED",
+            "localhost",
+        ),
+    ];
+    for (request, code, status, part) in cases {
+        let shown = format!("{request:?}");
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), code, "{shown}");
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(body["error"]["code"], code, "{shown}: {body}");
+        assert_eq!(body["error"]["status"], status, "{shown}: {body}");
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.contains(part), "{shown}: {message}");
+        assert_eq!(body.as_object().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flows_come_in_order_of_time() {
+    let stand = Stand::new().await;
+    stand.relay.push(batch((0..150).map(flow)));
+    stand.relay.flush();
+    stand.relay.push(batch((150..300).map(flow)));
+    let pods = |body: &Value| -> Vec<u64> {
+        let rows = body["rows"].as_array().unwrap().iter();
+        rows.map(|row| row["packets"].as_u64().unwrap()).collect()
+    };
+    let (status, body) = stand.flows(&[]).await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(pods(&body), (200..300).rev().collect::<Vec<_>>());
+    assert_eq!(body["truncated"], false);
+    assert_eq!(body["columns"].as_array().unwrap().len(), 44);
+    assert!(body["rows"][0]["connection_id"].as_str().unwrap().starts_with("1:"));
+    let (_, body) = stand.flows(&[("order", "asc"), ("limit", "3")]).await;
+    assert_eq!(pods(&body), [0, 1, 2]);
+    let bounds = [("since", "2026-01-01T00:02:28Z"), ("until", "2026-01-01T00:02:32Z")];
+    let (_, body) = stand.flows(&bounds).await;
+    assert_eq!(pods(&body), [151, 150, 149, 148]);
+    let filter = "verdict=deny OR source_pod=\"pod-1\" AND packets<10";
+    let (_, body) = stand.flows(&[("filter", filter), ("order", "asc")]).await;
+    assert_eq!(pods(&body), [0, 1, 3, 6, 9]);
+    let (_, body) = stand.flows(&[("filter", "connection_id:\"1:\""), ("limit", "10000")]).await;
+    assert_eq!(body["row_count"], 300);
+    // These flows are of the past.
+    let (_, body) = stand.flows(&[("since", "1s")]).await;
+    assert_eq!(body["row_count"], 0);
+    let (_, text) = stand.get("/api/v1/flows?format=csv&limit=1").await;
+    assert_eq!(text.lines().count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_queries_than_allowed_are_refused() {
+    let limits = Limits {
+        threads: 1,
+        concurrent: 1,
+        queued: 0,
+        timeout: Duration::from_secs(20),
+        ..Limits::default()
+    };
+    let stand = Stand::with_limits(limits).await;
+    stand.relay.push(batch((0..3_000).map(flow)));
+    let endless = json!({"sql": "select count(*) from flows a, flows b, flows c, flows d"});
+    let request = stand.client.post(format!("{}/api/v1/sql", stand.url)).json(&endless);
+    let running = tokio::spawn(request.send());
+    eventually("the query runs", async || metric(&stand, "weir_query_running 1").await).await;
+    let response = stand.post(json!({"sql": "select 1"})).await;
+    assert_eq!(response.status(), 429);
+    assert_eq!(response.headers()["retry-after"], "2");
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["error"]["status"], "RESOURCE_EXHAUSTED");
+    assert!(body["error"]["message"].as_str().unwrap().contains("try again"), "{body}");
+    // The process is well meanwhile.
+    assert_eq!(stand.get("/healthz").await, (200, "ok\n".into()));
+    // The client goes, and with it the query.
+    running.abort();
+    eventually("the query ends", async || metric(&stand, "weir_query_running 0").await).await;
+    assert_eq!(stand.sql("select 1").await.0, 200);
+    let cancelled = "weir_query_queries_total{door=\"Sql\",outcome=\"Cancelled\"} 1";
+    assert!(metric(&stand, cancelled).await, "{}", stand.get("/metrics").await.1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_in_the_middle_ends_the_query() {
+    let limits = Limits { threads: 1, max_rows: usize::MAX, ..Limits::default() };
+    let stand = Stand::with_limits(limits).await;
+    let sql = "select value, repeat('x', 1000) as x from generate_series(1, 9000000)";
+    let response = stand.post(json!({"sql": sql, "format": "csv"})).await;
+    let mut body = response.bytes_stream();
+    assert!(!body.next().await.unwrap().unwrap().is_empty());
+    assert!(metric(&stand, "weir_query_running 1").await);
+    drop(body);
+    eventually("the query ends", async || metric(&stand, "weir_query_running 0").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_are_compressed_when_asked() {
+    let stand = Stand::new().await;
+    stand.relay.push(batch((0..1_000).map(flow)));
+    for encoding in ["gzip", "zstd"] {
+        let response = stand
+            .client
+            .post(format!("{}/api/v1/sql", stand.url))
+            .header("accept-encoding", encoding)
+            .json(&json!({"sql": "select * from flows"}))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.headers()["content-encoding"], encoding);
+        assert!(response.bytes().await.unwrap().len() < 100_000);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_small_pages() {
+    let stand = Stand::new().await;
+    let (status, text) = stand.get("/").await;
+    assert_eq!(status, 200);
+    for path in ["/api/v1/sql", "/api/v1/flows", "/api/v1/schema", "/api/v1/status", "/metrics"] {
+        assert!(text.contains(path), "{path}");
+    }
+    let (_, text) = stand.get("/api/v1/schema").await;
+    let schema: Value = serde_json::from_str(&text).unwrap();
+    let columns = schema["tables"][0]["columns"].as_array().unwrap();
+    assert_eq!(columns.len(), 44);
+    assert_eq!(columns[0]["name"], "time");
+    assert_eq!(columns[0]["type"], "timestamp(ns, UTC)");
+    assert_eq!(stand.get("/healthz").await, (200, "ok\n".into()));
+    assert_eq!(stand.get("/readyz").await, (200, "ready\n".into()));
+    stand.sql("select 1").await;
+    let (_, text) = stand.get("/metrics").await;
+    assert!(text.ends_with("# EOF\n"));
+    let answered = "weir_query_queries_total{door=\"Sql\",outcome=\"Answered\"} 1";
+    assert!(text.contains(answered), "{text}");
+    stand.stop_relay();
+    eventually("readiness goes", async || stand.get("/readyz").await.0 == 503).await;
+    assert_eq!(stand.get("/healthz").await, (200, "ok\n".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_tells_of_relay_and_collectors() {
+    let stand = Stand::new().await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let collector = CollectorSeen {
+        collector: "lab/n1".into(),
+        epoch: 1,
+        sequence: 5,
+        last_seen_ns: u64::try_from(now.as_nanos()).unwrap(),
+        status: Some(CollectorStatus {
+            policies: 1,
+            unenforced_pods: vec!["default/web: no veth".into()],
+            ..CollectorStatus::default()
+        }),
+    };
+    let status = RelayStatus { collectors: vec![collector], ..RelayStatus::default() };
+    stand.relay.set_status(status);
+    let (code, text) = stand.get("/api/v1/status").await;
+    assert_eq!(code, 200);
+    let body: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(body["enforcing"]["ok"], false);
+    assert_eq!(body["enforcing"]["summary"], "1 PODS ARE NOT ENFORCED");
+    assert_eq!(body["relay"]["status"]["collectors"][0]["collector"], "lab/n1");
+    assert_eq!(body["limits"]["max_rows"], 100_000);
+    stand.stop_relay();
+    eventually("the relay is gone", async || {
+        let body: Value = serde_json::from_str(&stand.get("/api/v1/status").await.1).unwrap();
+        body["relay"]["reachable"] == false && body["enforcing"]["ok"] == false
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn wrong_settings_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let good = QueryConfig {
+        http: "127.0.0.1:0".parse().unwrap(),
+        store: directory.path().into(),
+        ..QueryConfig::default()
+    };
+    let refused = async |config: QueryConfig| Query::bind(config).await.unwrap_err().to_string();
+    let address = taken.local_addr().unwrap();
+    let error = refused(QueryConfig { http: address, ..good.clone() }).await;
+    assert!(error.contains(&address.to_string()), "{error}");
+    let error = refused(QueryConfig { store: file.clone(), ..good.clone() }).await;
+    assert!(error.contains(file.to_str().unwrap()), "{error}");
+    for relay in ["127.0.0.1:4246", "ftp://x", "http://", "unix://"] {
+        let error = refused(QueryConfig { relay: relay.into(), ..good.clone() }).await;
+        assert!(error.contains("http://host:port or unix:///path"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_stops_when_told_even_while_it_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = QueryConfig {
+        http: "127.0.0.1:0".parse().unwrap(),
+        store: directory.path().into(),
+        relay: "http://127.0.0.1:1".into(),
+        limits: Limits { threads: 1, ..Limits::default() },
+    };
+    let query = Query::bind(config).await.unwrap();
+    let url = format!("http://{}/api/v1/sql", query.http_address());
+    let token = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(query.run(token.clone()));
+    let sql = "select count(*) from generate_series(1, 9000000) a, generate_series(1, 9000000) b";
+    let asking = tokio::spawn(reqwest::Client::new().post(url).json(&json!({"sql": sql})).send());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    token.cancel();
+    tokio::time::timeout(Duration::from_secs(30), running).await.unwrap().unwrap().unwrap();
+    asking.abort();
+}

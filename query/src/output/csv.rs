@@ -10,7 +10,7 @@ use arrow::json::writer::LineDelimited;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 
-use super::json::{TIME, write};
+use super::json::{TIME, UTC_TIME, write};
 
 /// A header line, then the rows.
 pub(crate) struct Csv {
@@ -49,7 +49,8 @@ impl Csv {
     fn write(&self, batch: &RecordBatch, header: bool) -> Result<Bytes, ArrowError> {
         let mut writer = WriterBuilder::new()
             .with_header(header)
-            .with_timestamp_tz_format(TIME.into())
+            .with_timestamp_tz_format(UTC_TIME.into())
+            .with_timestamp_format(TIME.into())
             .build(Vec::new());
         writer.write(batch)?;
         Ok(writer.into_inner().into())

@@ -11,8 +11,10 @@ use weir_flow::schema::sql_type;
 use super::Summary;
 use crate::http::error::ApiError;
 
-/// How times are written.
-pub(super) const TIME: &str = "%Y-%m-%dT%H:%M:%S%.9fZ";
+/// How times in UTC are written.
+pub(super) const UTC_TIME: &str = "%Y-%m-%dT%H:%M:%S%.9fZ";
+/// How times of no known zone are written.
+pub(super) const TIME: &str = "%Y-%m-%dT%H:%M:%S%.9f";
 
 /// One object: columns, rows, and how it went.
 pub(crate) struct Json {
@@ -86,7 +88,8 @@ pub(super) fn last_line(summary: &Summary<'_>) -> Bytes {
 pub(super) fn write<F: JsonFormat>(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     let mut writer = WriterBuilder::new()
         .with_explicit_nulls(true)
-        .with_timestamp_tz_format(TIME.into())
+        .with_timestamp_tz_format(UTC_TIME.into())
+        .with_timestamp_format(TIME.into())
         .build::<_, F>(Vec::new());
     writer.write(batch)?;
     writer.finish()?;
@@ -103,7 +106,10 @@ pub(crate) fn type_name(data_type: &DataType) -> String {
         DataType::Float16 | DataType::Float32 | DataType::Float64 => {
             data_type.to_string().to_lowercase()
         }
-        DataType::Timestamp(_, Some(_)) => "timestamp(ns, UTC)".into(),
+        DataType::Timestamp(_, None) => "timestamp".into(),
+        DataType::Date32 | DataType::Date64 => "date".into(),
+        DataType::Time32(_) | DataType::Time64(_) => "time".into(),
+        DataType::Interval(_) | DataType::Duration(_) => "interval".into(),
         other => match sql_type(other) {
             "other" => other.to_string().to_lowercase(),
             known if matches!(other, DataType::List(_)) && known == "list of text" => {

@@ -15,7 +15,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 
 pub(crate) use encode::encode;
-pub(crate) use json::type_name;
+pub(crate) use json::{lines, type_name};
 
 use crate::error::QueryError;
 
