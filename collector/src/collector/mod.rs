@@ -75,7 +75,7 @@ impl Collector {
     }
 
     /// Says, now and later, how the collector is.
-    pub fn status(&self) -> impl Fn() -> CollectorStatus + Send + Sync + 'static {
+    pub fn status(&self) -> impl Fn() -> CollectorStatus + Send + Sync + use<> {
         let (health, cluster, node) =
             (self.health.clone(), self.config.cluster.clone(), self.config.node.clone());
         move || health.status(&cluster, &node)
