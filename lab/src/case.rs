@@ -129,6 +129,14 @@ pub enum CaseRunError {
         /// Which node.
         node: String,
     },
+    /// Before any policy was in force, the lab itself did not let a probe through.
+    #[error("the lab is broken: without any policy, {text}: {observed}")]
+    Broken {
+        /// The probe in words.
+        text: String,
+        /// What came of it.
+        observed: probe::Observed,
+    },
     /// An address of the case that nothing in the lab has.
     #[error("step {step}: nothing has the address {address}")]
     NoSuchAddress {
@@ -152,7 +160,7 @@ pub fn run_case(case: &Case, options: &CaseOptions) -> Result<CaseReport, CaseRu
         elapsed: Duration::ZERO,
     };
     let prober = Prober::new(options.probes);
-    let mut stage = Stage::new()?;
+    let mut stage = Stage::new(case)?;
     // Dropped before the stage, whose nodes it works in.
     let mut enforcement = Enforcement::default();
     for (index, step) in case.steps.iter().enumerate() {
@@ -160,10 +168,14 @@ pub fn run_case(case: &Case, options: &CaseOptions) -> Result<CaseReport, CaseRu
             enforcement = Enforcement::default();
         }
         stage.set(step)?;
+        let table = Table::new(&stage, step, index, options)?;
         if options.enforce {
+            if enforcement.is_empty() {
+                table.check_lab(&prober)?;
+            }
             enforcement.apply(&stage, &step.cluster)?;
         }
-        run_step(&stage, &prober, step, index, options, &mut report)?;
+        table.run(&prober, index, &mut report)?;
     }
     drop(enforcement);
     drop(stage);
@@ -200,61 +212,98 @@ pub fn run_cases(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn run_step(
-    stage: &Stage,
-    prober: &Prober,
-    step: &Step,
-    index: usize,
-    options: &CaseOptions,
-    report: &mut CaseReport,
-) -> Result<(), CaseRunError> {
-    let mut attempts = Vec::new();
-    let mut probes = Vec::new();
-    for (number, probe) in step.probes.iter().enumerate() {
-        if probe.loopback && !options.loopback {
-            report.skipped += 1;
-            continue;
+/// A step's probes, ready to run.
+struct Table<'a> {
+    step: &'a Step,
+    /// Index of the probe, and which of its attempts.
+    attempts: Vec<(usize, &'a Attempt)>,
+    probes: Vec<probe::Probe>,
+    skipped: usize,
+}
+
+impl<'a> Table<'a> {
+    fn new(
+        stage: &Stage,
+        step: &'a Step,
+        index: usize,
+        options: &CaseOptions,
+    ) -> Result<Self, CaseRunError> {
+        let mut table = Self { step, attempts: Vec::new(), probes: Vec::new(), skipped: 0 };
+        let place = |address| {
+            stage
+                .place_of(address)
+                .cloned()
+                .ok_or(CaseRunError::NoSuchAddress { step: index + 1, address })
+        };
+        for (number, probe) in step.probes.iter().enumerate() {
+            if probe.loopback && !options.loopback {
+                table.skipped += 1;
+                continue;
+            }
+            for attempt in &probe.attempts {
+                table.attempts.push((number, attempt));
+                table.probes.push(probe::Probe {
+                    from: place(attempt.source)?,
+                    source: attempt.source,
+                    to: place(attempt.destination)?,
+                    destination: SocketAddr::new(attempt.destination, attempt.destination_port),
+                    protocol: stage::protocol(probe.protocol),
+                    expect: probe.expect,
+                });
+            }
         }
-        for attempt in &probe.attempts {
-            let place = |address| {
-                stage
-                    .place_of(address)
-                    .cloned()
-                    .ok_or(CaseRunError::NoSuchAddress { step: index + 1, address })
-            };
-            attempts.push((number, attempt));
-            probes.push(probe::Probe {
-                from: place(attempt.source)?,
-                source: attempt.source,
-                to: place(attempt.destination)?,
-                destination: SocketAddr::new(attempt.destination, attempt.destination_port),
-                protocol: stage::protocol(probe.protocol),
+        Ok(table)
+    }
+
+    /// Shows that every way is open while no programs are loaded, so that a connection that does
+    /// not come about later is the programs' doing.
+    fn check_lab(&self, prober: &Prober) -> Result<(), CaseRunError> {
+        let probes: Vec<probe::Probe> = self
+            .probes
+            .iter()
+            .map(|probe| probe::Probe { expect: true, ..probe.clone() })
+            .collect();
+        let outcomes = prober.run(&probes)?;
+        for ((number, _), outcome) in self.attempts.iter().zip(outcomes) {
+            if !outcome.is_as_expected(true) {
+                let text = self.step.probes[*number].to_string();
+                return Err(CaseRunError::Broken { text, observed: outcome.observed });
+            }
+        }
+        Ok(())
+    }
+
+    fn run(
+        &self,
+        prober: &Prober,
+        index: usize,
+        report: &mut CaseReport,
+    ) -> Result<(), CaseRunError> {
+        let Self { step, attempts, probes, skipped } = self;
+        let outcomes = prober.run(probes)?;
+        let mut failed = HashSet::new();
+        for ((number, attempt), outcome) in attempts.iter().zip(outcomes) {
+            let probe = &step.probes[*number];
+            if outcome.is_as_expected(probe.expect) {
+                report.retried += usize::from(outcome.retried_after.is_some());
+                continue;
+            }
+            failed.insert(*number);
+            report.wrong.push(WrongProbe {
+                step: index,
+                probe: *number,
+                text: probe.to_string(),
                 expect: probe.expect,
+                attempt: **attempt,
+                allowed: decide(&step.cluster, attempt).is_allowed(),
+                explanation: explain(&step.cluster, attempt),
+                outcome,
             });
         }
+        let ran: HashSet<usize> = attempts.iter().map(|(number, _)| *number).collect();
+        report.passed += ran.len() - failed.len();
+        report.failed += failed.len();
+        report.skipped += skipped;
+        Ok(())
     }
-    let outcomes = prober.run(&probes)?;
-    let mut failed = HashSet::new();
-    for ((number, attempt), outcome) in attempts.iter().zip(outcomes) {
-        let probe = &step.probes[*number];
-        if outcome.is_as_expected(probe.expect) {
-            report.retried += usize::from(outcome.retried_after.is_some());
-            continue;
-        }
-        failed.insert(*number);
-        report.wrong.push(WrongProbe {
-            step: index,
-            probe: *number,
-            text: probe.to_string(),
-            expect: probe.expect,
-            attempt: **attempt,
-            allowed: decide(&step.cluster, attempt).is_allowed(),
-            explanation: explain(&step.cluster, attempt),
-            outcome,
-        });
-    }
-    let ran: HashSet<usize> = attempts.iter().map(|(number, _)| *number).collect();
-    report.passed += ran.len() - failed.len();
-    report.failed += failed.len();
-    Ok(())
 }

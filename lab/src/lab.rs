@@ -295,7 +295,7 @@ impl Lab {
         let places: Vec<&Place> = members.iter().map(|member| member.place).collect();
         self.add_namespaces(&places)?;
         let fabric = self.fabric.clone();
-        let create: Vec<String> = members.iter().map(|member| member.wire.create()).collect();
+        let create: Vec<String> = members.iter().flat_map(|member| member.wire.create()).collect();
         for member in members {
             settings::prepare(member.place, member.router)?;
         }
@@ -331,7 +331,7 @@ impl Lab {
                 continue;
             }
             let Node { place, wire: uplink } = self.find_node(node)?;
-            let create: Vec<String> = on_node.iter().map(|wire| wire.create()).collect();
+            let create: Vec<String> = on_node.iter().flat_map(|wire| wire.create()).collect();
             ip_batch(Some(place.namespace()), &create)?;
             let ipv6: Vec<String> = on_node
                 .iter()

@@ -122,6 +122,21 @@ fn children_and_threads_live_inside() {
     assert!(stray.spawn(sleep_forever()).is_err());
 }
 
+/// What interfaces count must be what was sent, so the kernel itself may send nothing.
+#[test]
+fn unused_links_are_silent() {
+    let lab = create(&two_nodes());
+    // Multicast reports come within a second, router solicitations within four.
+    std::thread::sleep(Duration::from_secs(2));
+    let places = ["x/a", "x/b", "y/a"].map(|name| lab.pod(name).unwrap());
+    let nodes = ["n1", "n2"].map(|name| lab.node(name).unwrap());
+    for place in places.iter().chain(&nodes).chain([&lab.host("internet").unwrap()]) {
+        for link in place.links().unwrap() {
+            assert_eq!((link.sent_packets, link.received_packets), (0, 0), "{place:?} {link:?}");
+        }
+    }
+}
+
 #[test]
 fn offloads_can_be_switched_off() {
     let lab = create(&two_nodes());

@@ -18,6 +18,11 @@ use crate::Place;
 pub(super) struct Enforcement(BTreeMap<String, Worker>);
 
 impl Enforcement {
+    /// Whether no programs are loaded yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Brings all nodes with pods to this state, and returns when it is in force.
     pub(super) fn apply(&mut self, stage: &Stage, cluster: &Cluster) -> Result<(), CaseRunError> {
         for (node, place) in stage.nodes() {
@@ -109,7 +114,6 @@ fn datapath() -> DatapathOptions {
         policies: 65_536,
         cidrs: 8_192,
         identities: 8_192,
-        endpoints: 1_024,
         ring_bytes: 1 << 20,
         deny_ring_bytes: 1 << 20,
         ..DatapathOptions::default()

@@ -1,9 +1,10 @@
 //! The lab of a case, changed from step to step as its cluster changes.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use weir_policy::case::Step;
+use weir_policy::case::{Case, Step};
 use weir_policy::model::{self, Cluster};
 
 use crate::probe::{Protocol, Responders, Service, Serving};
@@ -14,17 +15,30 @@ use crate::{HostSpec, Lab, LabError, LabSpec, NodeSpec, Place, PodSpec};
 /// Whatever is probed is answered, whether a pod declares the port or not: what is tested is who
 /// may reach whom, and a declaration alone opens and closes nothing.
 pub(super) struct Stage {
-    /// Dropped first: a responder's sockets keep its namespace alive.
-    serving: HashMap<(String, Service), Serving>,
+    /// By namespace and address. Dropped first: a responder's sockets keep its namespace alive.
+    serving: HashMap<(String, IpAddr), Serving>,
+    /// What is probed at each address, in all steps.
+    services: BTreeMap<IpAddr, BTreeSet<Service>>,
     lab: Lab,
     nodes: Vec<NodeSpec>,
     responders: Responders,
 }
 
 impl Stage {
-    pub(super) fn new() -> Result<Self, LabError> {
+    pub(super) fn new(case: &Case) -> Result<Self, LabError> {
+        let mut services: BTreeMap<IpAddr, BTreeSet<Service>> = BTreeMap::new();
+        for probe in case.steps.iter().flat_map(|step| &step.probes) {
+            for attempt in &probe.attempts {
+                services.entry(attempt.destination).or_default().insert(Service {
+                    address: attempt.destination,
+                    port: attempt.destination_port,
+                    protocol: protocol(probe.protocol),
+                });
+            }
+        }
         Ok(Self {
             serving: HashMap::new(),
+            services,
             lab: Lab::create(&LabSpec::default())?,
             nodes: Vec::new(),
             responders: Responders::start()?,
@@ -55,7 +69,7 @@ impl Stage {
             pods.into_values().filter(|pod| lab.pod(&pod.key()).is_err()).collect();
         self.lab.add_hosts(&hosts)?;
         self.lab.add_pods(&pods)?;
-        self.serve(step)
+        self.serve()
     }
 
     /// Nodes by name.
@@ -108,23 +122,15 @@ impl Stage {
         Ok(())
     }
 
-    fn serve(&mut self, step: &Step) -> Result<(), LabError> {
-        let mut wanted: BTreeMap<IpAddr, BTreeSet<(Protocol, u16)>> = BTreeMap::new();
-        for probe in &step.probes {
-            for attempt in &probe.attempts {
-                let services = wanted.entry(attempt.destination).or_default();
-                services.insert((protocol(probe.protocol), attempt.destination_port));
-            }
-        }
-        for (address, ports) in wanted {
-            let Some(place) = self.lab.place_of(address) else { continue };
-            for (protocol, port) in ports {
-                let service = Service { address, port, protocol };
-                let key = (place.namespace().to_owned(), service);
-                if !self.serving.contains_key(&key) {
-                    let serving = self.responders.serve(place, &[service])?;
-                    self.serving.insert(key, serving);
-                }
+    /// Starts what is not there yet, all services of an address at once.
+    fn serve(&mut self) -> Result<(), LabError> {
+        for (address, services) in &self.services {
+            let Some(place) = self.lab.place_of(*address) else { continue };
+            if let Entry::Vacant(entry) =
+                self.serving.entry((place.namespace().to_owned(), *address))
+            {
+                let services: Vec<Service> = services.iter().copied().collect();
+                entry.insert(self.responders.serve(place, &services)?);
             }
         }
         Ok(())

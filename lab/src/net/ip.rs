@@ -1,5 +1,6 @@
 //! The `ip` program, many commands a call.
 
+use std::env;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
@@ -11,7 +12,7 @@ pub(crate) fn ip_batch(namespace: Option<&str>, commands: &[String]) -> Result<(
     if commands.is_empty() {
         return Ok(());
     }
-    let mut program = Command::new("ip");
+    let mut program = ip();
     if let Some(namespace) = namespace {
         program.args(["-n", namespace]);
     }
@@ -35,7 +36,7 @@ pub(crate) fn ip_batch(namespace: Option<&str>, commands: &[String]) -> Result<(
 
 /// The answer of one command as JSON.
 pub(crate) fn ip_json(namespace: &str, arguments: &[&str]) -> Result<serde_json::Value, LabError> {
-    let output = Command::new("ip")
+    let output = ip()
         .args(["-n", namespace, "-j"])
         .args(arguments)
         .stdin(Stdio::null())
@@ -50,6 +51,15 @@ pub(crate) fn ip_json(namespace: &str, arguments: &[&str]) -> Result<serde_json:
         command: command[0].clone(),
         message: format!("its answer is not JSON: {error}"),
     })
+}
+
+/// Debian keeps it where not every root shell looks.
+fn ip() -> Command {
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    let mut program = Command::new("ip");
+    program.env("PATH", path);
+    program
 }
 
 fn failure(namespace: Option<&str>, commands: &[String], output: &Output) -> LabError {

@@ -27,6 +27,9 @@ const ROUTER: &[(&str, &str)] = &[
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
     ("ipv6/conf/all/forwarding", "1"),
+    // `all` decides what is forwarded; a link's own setting makes it join, and report, the group
+    // of all routers.
+    ("ipv6/conf/default/forwarding", "0"),
 ];
 
 /// Writes the settings of a new namespace.

@@ -2,7 +2,8 @@
 //!
 //! Each member hangs on one veth pair: its own end (`eth0`, or `uplink0` of a node) and the end of
 //! the node or fabric that forwards for it. Addresses are host addresses (/32, /128); the way out
-//! is a gateway that exists only as a permanent neighbour, so nothing is ever resolved.
+//! is a gateway that exists only as a permanent neighbour, so nothing is ever resolved
+//! and a link that nobody uses is silent.
 
 use std::net::IpAddr;
 
@@ -43,15 +44,18 @@ impl Wire {
     }
 
     /// Run on the forwarding side, before anything else.
-    pub(crate) fn create(&self) -> String {
-        format!(
-            "link add dev {} address {} type veth peer name {} address {} netns {}",
-            self.outer,
-            self.outer_mac(),
-            self.inner,
-            self.inner_mac(),
-            self.inner_namespace,
-        )
+    pub(crate) fn create(&self) -> Vec<String> {
+        vec![
+            format!(
+                "link add dev {} address {} type veth peer name {} address {} netns {}",
+                self.outer,
+                self.outer_mac(),
+                self.inner,
+                self.inner_mac(),
+                self.inner_namespace,
+            ),
+            silence(&self.outer),
+        ]
     }
 
     /// Run on the node: the link up, and the pod's addresses routed straight to it, as host
@@ -99,7 +103,7 @@ impl Wire {
     /// [`Wire::has_ipv6`], or because it forwards for others that have it.
     pub(crate) fn member(&self, ipv6: bool) -> Vec<String> {
         let inner = self.inner;
-        let mut commands = vec!["link set dev lo up".to_owned()];
+        let mut commands = vec!["link set dev lo up".to_owned(), silence(inner)];
         for address in &self.addresses {
             let nodad = if address.is_ipv6() { " nodad" } else { "" };
             commands.push(format!("addr add {} dev {inner}{nodad}", host_route(*address)));
@@ -124,6 +128,11 @@ impl Wire {
 /// Run on the fabric when a pod has gone.
 pub(crate) fn unroute(address: IpAddr) -> String {
     format!("route del {}", host_route(address))
+}
+
+/// Before IPv6 comes to the link: without these flags it reports its multicast groups.
+fn silence(link: &str) -> String {
+    format!("link set dev {link} arp off multicast off")
 }
 
 fn host_route(address: IpAddr) -> String {
@@ -153,7 +162,7 @@ mod tests {
             addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
         };
         assert_eq!(
-            wire.create(),
+            wire.create()[0],
             "link add dev veth258 address 02:77:00:00:01:02 type veth \
              peer name eth0 address 02:77:01:00:01:02 netns ns"
         );

@@ -52,7 +52,8 @@ impl Responders {
         Ok(Self { runtime: Some(runtime) })
     }
 
-    /// Answers at these services of this place until the returned handle is dropped.
+    /// Answers at these services of this place until the returned handle is dropped. All SCTP
+    /// services of an address belong into one call: its other SCTP ports are refused.
     pub fn serve(&self, place: &Place, services: &[Service]) -> Result<Serving, LabError> {
         let Some(runtime) = &self.runtime else { return Ok(Serving::default()) };
         let name = identity(place);
