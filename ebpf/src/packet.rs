@@ -111,6 +111,13 @@ impl Packet {
         self.kind & kinds != 0
     }
 
+    /// An IPv6 packet with IPv4-mapped addresses: they do not belong on the wire, and would pass
+    /// for the IPv4 addresses here.
+    #[inline(always)]
+    pub fn is_mapped(&self) -> bool {
+        self.source.is_v4() || self.destination.is_v4()
+    }
+
     #[inline(always)]
     pub fn has_ports(&self) -> bool {
         matches!(self.protocol, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_SCTP)

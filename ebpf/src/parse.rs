@@ -48,6 +48,9 @@ pub fn parse(skb: *mut __sk_buff, packet: &mut Packet) -> u32 {
         packet.protocol = read(ip + 6);
         packet.source = read_words(ip + 8);
         packet.destination = read_words(ip + 24);
+        if packet.is_mapped() {
+            return INVALID;
+        }
         ETHERNET + 40
     } else {
         return parse_slow(skb, packet);

@@ -93,6 +93,9 @@ pub fn parse_v6(skb: *mut __sk_buff, offset: u32, packet: &mut Packet, quoted: b
     }
     packet.source = Words([header[1], header[2]]);
     packet.destination = Words([header[3], header[4]]);
+    if packet.is_mapped() {
+        return INVALID;
+    }
     let mut next = first[6];
     let mut offset = offset + 40;
     for _ in 0..EXTENSION_HEADERS {

@@ -59,7 +59,7 @@ impl Endpoints {
         // SAFETY: `slot` lies within the mapping, `next` within the slot; no packet that is judged
         // now looks at this copy.
         unsafe {
-            (&raw mut (*slot).copies).cast::<EndpointEntry>().add(next as usize).write(*entry)
+            (&raw mut (*slot).copies).cast::<EndpointEntry>().add(next as usize).write(*entry);
         };
         self.current(slot).store(next, Ordering::Release);
         self.ifindex(slot).store(ifindex, Ordering::Release);

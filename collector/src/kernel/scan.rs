@@ -171,7 +171,7 @@ impl TableScanner {
 
         let evicted = stats
             .conntrack_inserted
-            .saturating_sub(stats.reopened + self.connections_removed + into.connections_present);
+            .saturating_sub(self.connections_removed + into.connections_present);
         self.removals.evicted.fetch_max(evicted, Ordering::Relaxed);
         let evicted = stats.deny_inserted.saturating_sub(self.denies_removed + into.denies_present);
         self.removals.denies_evicted.fetch_max(evicted, Ordering::Relaxed);
@@ -181,7 +181,9 @@ impl TableScanner {
     /// Connections that another one has replaced: their last report.
     fn scan_closed(&mut self, into: &mut Scan) -> Result<(), KernelError> {
         let (reported, scans) = (&mut self.reported, self.scans);
+        let removed = &mut self.connections_removed;
         self.closed.drain(|key, value| {
+            *removed += 1;
             let delta = connection_delta(reported, scans, &key.connection, value, true);
             into.connections.extend(delta);
             reported.remove(&(key.connection, key.first_ns));

@@ -111,4 +111,38 @@ fn a_syn_on_a_closed_connection_begins_another() {
         assert_eq!(delta.state, ConnectionState::Closed);
         assert_eq!(delta.count, 0);
     }
+    let stats = fixture.stats();
+    assert_eq!((stats.reopened, stats.conntrack_inserted, stats.evicted), (1, 2, 0));
+}
+
+#[test]
+fn a_syn_on_a_live_connection_is_a_repetition_only_before_the_handshake() {
+    let mut fixture = Fixture::new(0);
+    fixture.sends_tcp(40_000, 443, SYN);
+    fixture.sends_tcp(40_000, 443, SYN);
+    fixture.gets_tcp(443, 40_000, SYN | ACK);
+    fixture.sends_tcp(40_000, 443, SYN);
+    assert_eq!(fixture.stats().allowed, 1);
+    fixture.scan();
+    // The initiator has gone away and come back under the same port.
+    fixture.sends_tcp(40_000, 443, ACK);
+    fixture.sends_tcp(40_000, 443, SYN);
+    assert_eq!(fixture.stats().allowed, 2);
+    // And now the other end begins one.
+    fixture.gets_tcp(443, 40_000, SYN);
+    assert_eq!(fixture.stats().allowed, 3);
+    let scan = fixture.scan();
+    let packets: u64 = scan.connections.iter().map(|delta| delta.packets).sum();
+    assert_eq!((scan.connections.len(), packets), (1, 1), "the ACK, under the first one");
+    assert_eq!(fixture.events().len(), 3);
+}
+
+#[test]
+fn a_denied_syn_leaves_the_connection_under_the_same_ports_alone() {
+    let mut fixture = Fixture::new(ISOLATED_INGRESS);
+    fixture.sends_tcp(40_000, 443, SYN);
+    fixture.gets_tcp(443, 40_000, SYN | ACK);
+    assert!(!fixture.gets_tcp(443, 40_000, SYN));
+    assert!(fixture.gets_tcp(443, 40_000, ACK));
+    assert_eq!(fixture.stats().reopened, 0);
 }

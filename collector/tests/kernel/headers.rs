@@ -7,7 +7,7 @@ use weir_abi::{
 use weir_collector::kernel::{Frame, Program};
 
 use crate::{
-    fixture::{Fixture, PEER_V6, POD_V6, inward, out, rule},
+    fixture::{Fixture, PEER, PEER_V6, POD_V6, inward, out, rule},
     frame::{ACK, SYN, ethernet, ethernet_of, extension, sctp, tagged, tcp, udp, v6},
 };
 
@@ -127,6 +127,11 @@ fn what_cannot_be_parsed_passes_only_where_nothing_isolates() {
         next = 60;
     }
     wrong.push(ethernet(&v6(PEER_V6, POD_V6, next, &chain)));
+
+    // An IPv6 packet that would pass for an IPv4 one.
+    let mapped = PEER.to_ipv6_mapped();
+    wrong.push(ethernet(&v6(mapped, POD_V6, PROTOCOL_TCP, &tcp(9, OPEN, SYN, b""))));
+    wrong.push(ethernet(&v6(mapped, POD_V6, PROTOCOL_SCTP, &sctp(9, OPEN, 1))));
 
     let mut open = Fixture::new(0);
     let mut isolated = fixture();

@@ -14,5 +14,6 @@ mod loss;
 mod mid_stream;
 mod netns;
 mod policy;
+mod privileges;
 mod spoofing;
 mod traffic;
