@@ -53,6 +53,9 @@ pub struct DatapathOptions {
     /// For how long after an endpoint is first set the replies of older TCP connections pass, see
     /// [`adopt_until_ns`](weir_abi::endpoint::EndpointEntry::adopt_until_ns).
     pub adopt_for: Duration,
+    /// Attach as classic tc filters even where the kernel has tcx, for use beside software that
+    /// knows only those.
+    pub classic: bool,
 }
 
 impl Default for DatapathOptions {
@@ -66,6 +69,7 @@ impl Default for DatapathOptions {
             ring_bytes: 8 << 20,
             deny_ring_bytes: 2 << 20,
             adopt_for: Duration::from_secs(600),
+            classic: false,
         }
     }
 }
@@ -78,6 +82,7 @@ pub struct Datapath {
     ebpf: Ebpf,
     pub(super) tables: Tables,
     pub(super) adopt_for: Duration,
+    classic: bool,
     /// By interface: which endpoint, and until when it adopts.
     pub(super) adopting: HashMap<u32, (u32, u64)>,
     links: HashMap<u32, Vec<(Program, SchedClassifierLinkId)>>,
@@ -133,6 +138,7 @@ impl Datapath {
             ebpf,
             tables,
             adopt_for: options.adopt_for,
+            classic: options.classic,
             adopting: HashMap::new(),
             links: HashMap::new(),
             counters,
@@ -163,11 +169,7 @@ impl Datapath {
             if let Err(error) = detached
                 && interface_name(ifindex).is_ok()
             {
-                return Err(KernelError::Attach {
-                    program: program.name(),
-                    ifindex,
-                    reason: chain(&error),
-                });
+                return Err(attach_error(program, ifindex, &error));
             }
         }
         Ok(())
@@ -208,46 +210,71 @@ impl Datapath {
         ifindex: u32,
         interface: &str,
     ) -> Result<Option<SchedClassifierLinkId>, KernelError> {
-        let error = |error: &dyn std::error::Error| KernelError::Attach {
-            program: program.name(),
-            ifindex,
-            reason: chain(error),
-        };
+        if self.classic {
+            return self.attach_classic(program, ifindex, interface);
+        }
         // Next to the pod on both ways: nothing redirects its packets before Weir has seen them,
         // or after.
         let (direction, order) = match program {
             Program::FromPod => (TcAttachType::Ingress, LinkOrder::first()),
             _ => (TcAttachType::Egress, LinkOrder::last()),
         };
-        let classifier = classifier(&mut self.ebpf, program)?;
-        match classifier.attach_with_options(interface, direction, TcAttachOptions::TcxOrder(order))
-        {
+        let attached = self.classifier(program)?.attach_with_options(
+            interface,
+            direction,
+            TcAttachOptions::TcxOrder(order),
+        );
+        match attached {
             Ok(link) => Ok(Some(link)),
-            Err(tcx) => match errno(&tcx) {
+            Err(error) => match errno(&error) {
                 Some(libc::EEXIST) => Ok(None),
                 // Before Linux 6.6.
                 Some(libc::EINVAL | libc::EOPNOTSUPP) => {
-                    if self.links.get(&ifindex).is_some_and(|links| !links.is_empty()) {
-                        return Ok(None);
-                    }
-                    match qdisc_add_clsact(interface) {
-                        Ok(()) | Err(TcError::AlreadyAttached) => {}
-                        Err(other) if chain(&other).contains("exists") => {}
-                        Err(other) => return Err(error(&other)),
-                    }
-                    let options = TcAttachOptions::Netlink(NlOptions::default());
-                    classifier
-                        .attach_with_options(interface, direction, options)
-                        .map(Some)
-                        .map_err(|netlink| error(&netlink))
+                    self.attach_classic(program, ifindex, interface)
                 }
                 Some(libc::EPERM) => {
                     Err(KernelError::NotPermitted { action: "attach BPF programs" })
                 }
-                _ => Err(error(&tcx)),
+                _ => Err(attach_error(program, ifindex, &error)),
             },
         }
     }
+
+    /// As a filter of the interface's `clsact` queueing discipline.
+    fn attach_classic(
+        &mut self,
+        program: Program,
+        ifindex: u32,
+        interface: &str,
+    ) -> Result<Option<SchedClassifierLinkId>, KernelError> {
+        let attached = self.links.get(&ifindex).into_iter().flatten();
+        if attached.into_iter().any(|(other, _)| *other == program) {
+            return Ok(None);
+        }
+        match qdisc_add_clsact(interface) {
+            Ok(()) | Err(TcError::AlreadyAttached) => {}
+            // Somebody else's does as well.
+            Err(TcError::NetlinkError(error)) if chain(&error).contains("File exists") => {}
+            Err(error) => return Err(attach_error(program, ifindex, &error)),
+        }
+        let direction = match program {
+            Program::FromPod => TcAttachType::Ingress,
+            _ => TcAttachType::Egress,
+        };
+        let options = TcAttachOptions::Netlink(NlOptions::default());
+        self.classifier(program)?
+            .attach_with_options(interface, direction, options)
+            .map(Some)
+            .map_err(|error| attach_error(program, ifindex, &error))
+    }
+}
+
+fn attach_error(
+    program: Program,
+    ifindex: u32,
+    error: &(dyn std::error::Error + 'static),
+) -> KernelError {
+    KernelError::Attach { program: program.name(), ifindex, reason: chain(error) }
 }
 
 /// A program, loaded if it is not yet.

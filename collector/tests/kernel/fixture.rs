@@ -64,6 +64,7 @@ pub(crate) fn options() -> DatapathOptions {
         ring_bytes: 1 << 20,
         deny_ring_bytes: 1 << 20,
         adopt_for: Duration::ZERO,
+        classic: false,
     }
 }
 

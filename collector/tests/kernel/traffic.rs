@@ -13,7 +13,7 @@ use weir_abi::{
     endpoint::{ISOLATED_EGRESS, ISOLATED_INGRESS},
     event::{REASON_DEFAULT_DENY, VERDICT_DENY},
 };
-use weir_collector::kernel::KernelMaps;
+use weir_collector::kernel::{DatapathOptions, KernelMaps};
 
 use crate::{
     fixture::{Fixture, endpoint, options},
@@ -26,8 +26,12 @@ const POD: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 
 /// A pod with Weir's programs at its veth.
 fn attached(flags: u32) -> (Pod, Fixture) {
+    attached_with(&options(), flags)
+}
+
+fn attached_with(options: &DatapathOptions, flags: u32) -> (Pod, Fixture) {
     let pod = Pod::new();
-    let mut fixture = Fixture::with(&options(), endpoint(flags));
+    let mut fixture = Fixture::with(options, endpoint(flags));
     fixture.endpoint.address_v4 = address(POD.into());
     let (host, endpoint) = (ifindex("host"), fixture.endpoint);
     fixture.datapath.set_endpoint(host, &endpoint).unwrap();
@@ -99,8 +103,14 @@ fn a_transfer_in_gso_packets_is_counted_as_on_the_wire() {
 
 #[test]
 fn a_denied_connection_does_not_happen_until_the_programs_are_taken_off() {
-    in_namespace(|| {
-        let (pod, mut fixture) = attached(ISOLATED_INGRESS);
+    for classic in [false, true] {
+        denied_until_detached(DatapathOptions { classic, ..options() });
+    }
+}
+
+fn denied_until_detached(options: DatapathOptions) {
+    in_namespace(move || {
+        let (pod, mut fixture) = attached_with(&options, ISOLATED_INGRESS);
         let (tell, told) = std::sync::mpsc::channel();
         let server = pod.run(move || {
             let listener = TcpListener::bind((POD, 0)).unwrap();
@@ -117,6 +127,28 @@ fn a_denied_connection_does_not_happen_until_the_programs_are_taken_off() {
         fixture.datapath.detach(ifindex("host")).unwrap();
         TcpStream::connect_timeout(&to, Duration::from_secs(10)).unwrap();
         drop(server);
+    });
+}
+
+#[test]
+fn packets_that_come_on_several_cpus_at_once_are_all_counted() {
+    const EACH: u64 = 30_000;
+    in_namespace(|| {
+        let (pod, mut fixture) = attached(0);
+        let _listener = UdpSocket::bind((NODE, 5_353)).unwrap();
+        pod.run(|| {
+            let socket = UdpSocket::bind((POD, 40_000)).unwrap();
+            socket.connect((NODE, 5_353)).unwrap();
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| (0..EACH).for_each(|_| drop(socket.send(&[1; 10]).unwrap())));
+                }
+            });
+        });
+        let event = fixture.event();
+        let delta = fixture.scan().connections[0];
+        assert_eq!(u64::from(event.packets) + delta.packets, 4 * EACH);
+        assert_eq!(u64::from(event.bytes) + delta.bytes, 4 * EACH * 52);
     });
 }
 
