@@ -5,10 +5,11 @@ mod common;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::own_namespaces;
 use weir_lab::case::{CaseOptions, run_case, run_cases};
+use weir_lab::probe::ProbeOptions;
 use weir_policy::case::Case;
 
 const JOBS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
@@ -146,4 +147,92 @@ fn without_enforcement_everything_connects() {
     assert!(report.wrong.iter().all(|wrong| !wrong.allowed));
     // Both families of each probe between dual-stack pods.
     assert_eq!(report.wrong.len(), 3 * 2 + 1 + 1 + 2 * 2);
+}
+
+/// A table that is wrong in both directions.
+#[test]
+fn wrong_tables_are_found_out() {
+    let case = Case::parse(
+        r#"{
+      "namespaces": [{"name": "x", "labels": {}}],
+      "pods": [
+        {"ns": "x", "name": "a", "labels": {"app": "a"}, "ip": "10.1.0.1"},
+        {"ns": "x", "name": "b", "labels": {"app": "b"}, "ip": "10.1.0.2"}
+      ],
+      "steps": [{"policies": [
+        {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+         "metadata": {"name": "closed", "namespace": "x"},
+         "spec": {"podSelector": {"matchLabels": {"app": "a"}}}}
+      ], "probes": [
+        {"from": "x/b", "to": "x/a", "port": 80, "protocol": "TCP", "expect": true},
+        {"from": "x/a", "to": "x/b", "port": 80, "protocol": "UDP", "expect": false}
+      ]}]
+    }"#,
+    )
+    .unwrap();
+    let probes = ProbeOptions {
+        deadline: Duration::from_millis(700),
+        retry_deadline: Duration::from_millis(900),
+        ..ProbeOptions::default()
+    };
+    let report = run_case(&case, &CaseOptions { probes, ..CaseOptions::default() }).unwrap();
+    assert_eq!((report.passed, report.failed, report.retried), (0, 2, 0));
+    let texts: Vec<String> = report.wrong.iter().map(ToString::to_string).collect();
+    assert!(
+        texts[0].starts_with(
+            "step 1: x/b -> x/a TCP 80 (10.1.0.2 to 10.1.0.1): expected connected, \
+             observed: no answer (first try: no answer); the policies deny it: "
+        ),
+        "{}",
+        texts[0]
+    );
+    assert!(texts[0].contains("x/closed"), "{}", texts[0]);
+    assert!(
+        texts[1].starts_with(
+            "step 1: x/a -> x/b UDP 80 (10.1.0.1 to 10.1.0.2): expected no connection, \
+             observed: connected; the policies allow it: "
+        ),
+        "{}",
+        texts[1]
+    );
+}
+
+/// The size of the largest upstream tables: every pod to every other, at two ports.
+#[test]
+fn nine_pods_take_seconds() {
+    let names = ["x/a", "x/b", "x/c", "y/a", "y/b", "y/c", "z/a", "z/b", "z/c"];
+    let pods: Vec<serde_json::Value> = names
+        .iter()
+        .zip(1..)
+        .map(|(name, n)| {
+            let (ns, name) = name.split_once('/').unwrap();
+            serde_json::json!({"ns": ns, "name": name, "labels": {"pod": name},
+                "ip": format!("10.1.0.{n}"), "node": if n % 2 == 0 { "n1" } else { "n2" }})
+        })
+        .collect();
+    let mut probes = Vec::new();
+    for from in names {
+        for to in names {
+            for (port, protocol) in [(80, "TCP"), (81, "UDP")] {
+                let expect = !to.starts_with("x/") || from.starts_with("y/");
+                probes.push(serde_json::json!({"from": from, "to": to, "port": port,
+                    "protocol": protocol, "expect": expect}));
+            }
+        }
+    }
+    let policy = serde_json::json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "from-y", "namespace": "x"},
+        "spec": {"podSelector": {}, "ingress": [{"from": [{"namespaceSelector":
+            {"matchLabels": {"kubernetes.io/metadata.name": "y"}}}]}]}
+    });
+    let case = serde_json::json!({
+        "namespaces": [{"name": "x"}, {"name": "y"}, {"name": "z"}], "pods": pods,
+        "steps": [{"policies": [policy], "probes": probes}]
+    });
+    let case = Case::parse(&case.to_string()).unwrap();
+    let report = run_case(&case, &CaseOptions::default()).unwrap();
+    assert_eq!(report.wrong.first().map(ToString::to_string), None);
+    assert_eq!((report.passed, report.skipped), (144, 18));
+    println!("9 pods, 162 probes, 2 nodes: {:?}", report.elapsed);
 }
