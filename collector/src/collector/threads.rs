@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use weir_abi::event::VerdictEvent;
 
 use super::CollectorError;
-use crate::enforcer::{Applied, EnforceError, Enforcer};
+use crate::enforcer::{Applied, EnforceError, Enforcer, Unenforced};
 use crate::health::Health;
 use crate::join::Joiner;
 use crate::kernel::{RingReader, Scan, TableScanner};
@@ -207,6 +207,7 @@ pub(super) fn enforce(
         source: error.into(),
     })?;
     let mut failed = false;
+    let mut reported = Reported::default();
     loop {
         let pause = if failed { RETRY } else { REFRESH };
         let new_state = runtime.block_on(async {
@@ -242,30 +243,45 @@ pub(super) fn enforce(
         }
         drop(enforcer);
         failed = applied.is_err();
-        report(health, applied);
+        reported.report(health, applied);
     }
     lock(enforcer).release();
     Ok(())
 }
 
-fn report(health: &Health, applied: Result<Option<Applied>, EnforceError>) {
-    match applied {
-        Ok(None) => {}
-        Ok(Some(applied)) => {
-            for pod in &applied.unenforced {
-                tracing::warn!("not enforced: {pod}");
+/// What the log has already, so that it says only what is new.
+#[derive(Default)]
+struct Reported {
+    unenforced: Vec<Unenforced>,
+    error: String,
+}
+
+impl Reported {
+    fn report(&mut self, health: &Health, applied: Result<Option<Applied>, EnforceError>) {
+        match applied {
+            Ok(None) => {}
+            Ok(Some(applied)) => {
+                let known = &self.unenforced;
+                for pod in applied.unenforced.iter().filter(|pod| !known.contains(pod)) {
+                    tracing::warn!("not enforced: {pod}");
+                }
+                let enforced = applied.enforced.len();
+                tracing::info!(revision = applied.revision, pods = enforced, "policy is in force");
+                let unenforced = applied.unenforced.iter().map(ToString::to_string).collect();
+                health.set_enforcement(applied.revision, enforced, unenforced);
+                health.set_problems("enforcer", Vec::new());
+                health.updated("applied");
+                (self.unenforced, self.error) = (applied.unenforced, String::new());
             }
-            let enforced = applied.enforced.len();
-            tracing::info!(revision = applied.revision, pods = enforced, "policy is in force");
-            let unenforced = applied.unenforced.iter().map(ToString::to_string).collect();
-            health.set_enforcement(applied.revision, enforced, unenforced);
-            health.set_problems("enforcer", Vec::new());
-            health.updated("applied");
-        }
-        Err(error) => {
-            tracing::error!("{error}");
-            health.set_problems("enforcer", vec![error.to_string()]);
-            health.updated("failed");
+            Err(error) => {
+                let error = error.to_string();
+                if error != self.error {
+                    tracing::error!("{error}");
+                }
+                health.set_problems("enforcer", vec![error.clone()]);
+                health.updated("failed");
+                self.error = error;
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ mod update;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use weir_policy::Cluster;
 use weir_policy::compile::{Compiled, Compiler};
@@ -178,13 +179,13 @@ pub struct Enforcer<K = Datapath, N = Host> {
 }
 
 /// The last state put in force.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Last {
     /// As it was given.
-    given: Cluster,
+    given: Arc<Cluster>,
     /// With this node's addresses.
-    cluster: Cluster,
-    compiled: Compiled,
+    cluster: Arc<Cluster>,
+    compiled: Arc<Compiled>,
     places: Places,
 }
 
@@ -248,12 +249,11 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
     /// # Errors
     /// The state before stays in force.
     pub fn apply(&mut self, cluster: &Cluster) -> Result<Applied, EnforceError> {
-        let given = cluster.clone();
-        let mut cluster = given.clone();
-        add_addresses(&mut cluster, &self.options.node, self.network.addresses()?);
+        let given = Arc::new(cluster.clone());
+        let cluster = self.with_addresses(cluster)?;
         let compiled = self.compiler.compile(&cluster, Some(&self.options.node));
         let places = self.places(&compiled)?;
-        self.install(Last { given, cluster, compiled, places })
+        self.install(Last { given, cluster: cluster.into(), compiled: compiled.into(), places })
     }
 
     /// Looks whether pods have moved or this node's addresses changed, and follows.
@@ -261,19 +261,22 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
     /// # Errors
     /// As [`apply`](Self::apply).
     pub fn refresh(&mut self) -> Result<Option<Applied>, EnforceError> {
-        let Some(last) = &self.last else { return Ok(None) };
-        let given = last.given.clone();
-        let mut cluster = given.clone();
-        add_addresses(&mut cluster, &self.options.node, self.network.addresses()?);
-        if cluster != last.cluster {
-            return self.apply(&given).map(Some);
+        let Some(last) = self.last.clone() else { return Ok(None) };
+        if self.with_addresses(&last.given)? != *last.cluster {
+            return self.apply(&last.given).map(Some);
         }
-        let compiled = last.compiled.clone();
-        let places = self.places(&compiled)?;
-        if self.last.as_ref().is_some_and(|last| last.places == places) {
+        let places = self.places(&last.compiled)?;
+        if places == last.places {
             return Ok(None);
         }
-        self.install(Last { given, cluster, compiled, places }).map(Some)
+        self.install(Last { places, ..last }).map(Some)
+    }
+
+    /// The cluster, with this node's own addresses added to what it says of the node.
+    fn with_addresses(&mut self, cluster: &Cluster) -> Result<Cluster, EnforceError> {
+        let mut cluster = cluster.clone();
+        add_addresses(&mut cluster, &self.options.node, self.network.addresses()?);
+        Ok(cluster)
     }
 
     fn places(&mut self, compiled: &Compiled) -> Result<Places, EnforceError> {
@@ -305,7 +308,7 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
             );
             target.endpoints.insert(*interface, endpoint);
         }
-        let updated = match self.applier.update(&mut self.kernel, target) {
+        let updated = match self.applier.update(&mut self.kernel, &target) {
             Ok(updated) => updated,
             Err(error) => {
                 self.hold_back(&next, &chosen, &endpoints);

@@ -66,17 +66,17 @@ impl Applier {
     pub(crate) fn update<K: Kernel>(
         &mut self,
         kernel: &mut K,
-        target: MapState,
+        target: &MapState,
     ) -> Result<Updated, UpdateError> {
         let before = self.present.clone();
-        let passages = self.passages(&target);
-        match self.switch(kernel, &target, &passages) {
+        let passages = self.passages(target);
+        match self.switch(kernel, target, &passages) {
             Ok(refused) => {
-                let leftovers = self.clean_up(kernel, &target).err();
+                let leftovers = self.clean_up(kernel, target).err();
                 Ok(Updated { refused, leftovers })
             }
             Err(error) => {
-                if let Err(undo) = self.undo(kernel, before) {
+                if let Err(undo) = self.undo(kernel, &before) {
                     tracing::error!(%undo, "the failed update could not be undone completely");
                 }
                 Err(error.into())
@@ -173,7 +173,7 @@ impl Applier {
     }
 
     /// Back to what was in the maps before a failed update.
-    fn undo<K: Kernel>(&mut self, kernel: &mut K, before: MapState) -> Result<(), KernelError> {
+    fn undo<K: Kernel>(&mut self, kernel: &mut K, before: &MapState) -> Result<(), KernelError> {
         for (interface, endpoint) in &before.endpoints {
             if self.present.endpoints.get(interface) != Some(endpoint) {
                 self.set_endpoint(kernel, *interface, *endpoint)?;
@@ -185,7 +185,7 @@ impl Applier {
         self.insert_cidrs_v4(kernel, &cidrs)?;
         let cidrs = missing(&self.present.cidrs_v6, &before.cidrs_v6);
         self.insert_cidrs_v6(kernel, &cidrs)?;
-        self.clean_up(kernel, &before)
+        self.clean_up(kernel, before)
     }
 
     /// The passages that an update needs: none unless both pods and addresses switch.

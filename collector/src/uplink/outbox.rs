@@ -243,7 +243,6 @@ mod tests {
             let mut outbox = Outbox::new(4_000);
             let (mut pushed, mut relay_rows, mut relay_last) = (0u64, 0u64, 0u64);
             let mut on_the_way: VecDeque<(u64, u64)> = VecDeque::new();
-            let mut rows_of: std::collections::HashMap<u64, u64> = std::collections::HashMap::new();
             for step in steps {
                 match step {
                     0..=2 => {
@@ -252,14 +251,13 @@ mod tests {
                         outbox.push(parcel(1, step == 0));
                     }
                     3 => if let Some((sequence, _)) = outbox.next() {
-                        rows_of.insert(sequence, 1);
                         on_the_way.push_back((sequence, 1));
                     },
-                    4 => if let Some((sequence, rows)) = on_the_way.pop_front() {
-                        if sequence > relay_last {
-                            relay_last = sequence;
-                            relay_rows += rows;
-                        }
+                    4 => if let Some((sequence, rows)) = on_the_way.pop_front()
+                        && sequence > relay_last
+                    {
+                        relay_last = sequence;
+                        relay_rows += rows;
                     },
                     5 => outbox.acknowledged(relay_last),
                     _ => {

@@ -246,7 +246,7 @@ proptest! {
         let (mut kernel, mut applier) = (Fake::default(), Applier::default());
         let old = compiler.compile(&first, Some("n1"));
         let old_maps = maps(&old);
-        prop_assert!(applier.update(&mut kernel, old_maps.clone()).is_ok());
+        prop_assert!(applier.update(&mut kernel, &old_maps).is_ok());
         prop_assert_eq!(&kernel.state, &old_maps);
 
         let new = compiler.compile(&second, Some("n1"));
@@ -254,7 +254,7 @@ proptest! {
         let wrong = Rc::default();
         kernel.observer = Some(observe(&old_maps, &new_maps, &wrong));
         kernel.fail_after = fail_after;
-        let result = applier.update(&mut kernel, new_maps.clone());
+        let result = applier.update(&mut kernel, &new_maps);
         prop_assert_eq!(wrong.borrow().clone(), None);
         match result {
             Ok(updated) if updated.leftovers.is_none() && updated.refused.is_empty() => {
@@ -265,7 +265,7 @@ proptest! {
         }
         // What one update left behind the next one puts right.
         kernel.fail_after = None;
-        prop_assert!(applier.update(&mut kernel, new_maps.clone()).is_ok());
+        prop_assert!(applier.update(&mut kernel, &new_maps).is_ok());
         prop_assert_eq!(&kernel.state, &new_maps);
         prop_assert_eq!(wrong.borrow().clone(), None);
     }
