@@ -63,6 +63,9 @@ impl OutboxHandle {
     }
 
     /// Adds a batch; never waits.
+    ///
+    /// # Errors
+    /// The batch cannot be encoded; it is not added.
     pub fn push(&self, joined: &Joined) -> Result<(), ArrowError> {
         let parcel = Parcel {
             messages: encode::batch(&joined.batch)?,
