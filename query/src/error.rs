@@ -36,6 +36,9 @@ pub enum QueryError {
         /// The limit of waiting queries.
         waiting: usize,
     },
+    /// Too many clients follow new flows.
+    #[error("{0} others follow new flows already: try again when one has gone")]
+    TooManyFollowers(usize),
     /// The store or the relay cannot be read.
     #[error("{0}")]
     Unavailable(String),

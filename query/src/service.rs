@@ -15,7 +15,7 @@ use crate::config::QueryConfig;
 use crate::engine::Engine;
 use crate::error::StartError;
 use crate::http::metrics::Metrics;
-use crate::http::{App, router};
+use crate::http::{App, Followers, router};
 
 /// How long running answers may go on after the service was told to stop.
 const GRACE: Duration = Duration::from_secs(3);
@@ -46,7 +46,12 @@ impl Query {
         let listener = TcpListener::bind(config.http).await.map_err(bound)?;
         let address = listener.local_addr().map_err(bound)?;
         let engine = Engine::new(config.limits, Snapshots { hot, store })?;
-        let app = Arc::new(App { engine, metrics: Metrics::new(), started: Instant::now() });
+        let app = Arc::new(App {
+            engine,
+            metrics: Metrics::new(),
+            followers: Followers::default(),
+            started: Instant::now(),
+        });
         Ok(Self { listener, address, app })
     }
 

@@ -69,7 +69,9 @@ impl From<QueryError> for ApiError {
             QueryError::Invalid(_) => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
             QueryError::OutOfMemory(_) => (StatusCode::UNPROCESSABLE_ENTITY, "RESOURCE_EXHAUSTED"),
             QueryError::TimedOut(_) => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED"),
-            QueryError::TooBusy { .. } => (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
+            QueryError::TooBusy { .. } | QueryError::TooManyFollowers(_) => {
+                (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED")
+            }
             QueryError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
             QueryError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
         };

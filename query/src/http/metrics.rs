@@ -48,9 +48,10 @@ impl Outcome {
     pub(crate) fn of(error: &QueryError) -> Self {
         match error {
             QueryError::Invalid(_) => Self::Invalid,
-            QueryError::OutOfMemory(_) | QueryError::TimedOut(_) | QueryError::TooBusy { .. } => {
-                Self::Limited
-            }
+            QueryError::OutOfMemory(_)
+            | QueryError::TimedOut(_)
+            | QueryError::TooBusy { .. }
+            | QueryError::TooManyFollowers(_) => Self::Limited,
             QueryError::Unavailable(_) | QueryError::Internal(_) => Self::Failed,
         }
     }

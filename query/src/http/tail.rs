@@ -48,8 +48,9 @@ pub(super) async fn tail(
     State(app): State<Arc<App>>,
     parameters: Result<Query<TailParameters>, QueryRejection>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
-    let Query(parameters) = parameters
-        .map_err(|rejection| ApiError::invalid(format!("{}: known is filter", rejection.body_text())))?;
+    let Query(parameters) = parameters.map_err(|rejection| {
+        ApiError::invalid(format!("{}: known is filter", rejection.body_text()))
+    })?;
     let filter = parameters.filter.as_deref().map(filter::parse).transpose()?.flatten();
     let mut follower = Follower::admit(app, filter)?;
     // What is there already is the past; if the relay cannot say now, all it has later is new.
@@ -97,9 +98,7 @@ impl Follower {
         let before = app.followers.0.fetch_add(1, Ordering::Relaxed);
         let follower = Self { app, filter, seen: None, told: None };
         if before >= MAX_FOLLOWERS {
-            return Err(ApiError::from(QueryError::Busy(format!(
-                "{MAX_FOLLOWERS} others follow already: try again when one has gone"
-            ))));
+            return Err(ApiError::from(QueryError::TooManyFollowers(MAX_FOLLOWERS)));
         }
         Ok(follower)
     }
@@ -117,7 +116,8 @@ impl Follower {
                 if self.told.as_ref() == Some(&error) {
                     return Vec::new();
                 }
-                let event = Event::default().event("trouble").data(json!({ "message": error }).to_string());
+                let event =
+                    Event::default().event("trouble").data(json!({ "message": error }).to_string());
                 self.told = Some(error);
                 vec![event]
             }
@@ -149,7 +149,8 @@ impl Follower {
         loop {
             match answer.next().await? {
                 Next::Batch(batch) => {
-                    let lines = lines(&batch).map_err(|error| QueryError::Internal(error.to_string()))?;
+                    let lines =
+                        lines(&batch).map_err(|error| QueryError::Internal(error.to_string()))?;
                     let lines = String::from_utf8_lossy(&lines);
                     events.extend(lines.lines().map(|line| Event::default().data(line)));
                 }

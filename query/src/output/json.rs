@@ -64,7 +64,7 @@ impl Json {
 }
 
 /// One object a row and line.
-pub(super) fn lines(batch: &RecordBatch) -> Result<Bytes, ArrowError> {
+pub(crate) fn lines(batch: &RecordBatch) -> Result<Bytes, ArrowError> {
     Ok(write::<LineDelimited>(batch)?.into())
 }
 

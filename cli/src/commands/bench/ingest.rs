@@ -17,7 +17,7 @@ const BATCH_ROWS: usize = 4096;
 const START_NS: i64 = 1_700_000_000_000_000_000;
 
 #[derive(Debug, Args)]
-pub(super) struct Ingest {
+pub(crate) struct Ingest {
     /// Rows to bring in.
     #[arg(long, default_value_t = 1_000_000)]
     rows: usize,
@@ -27,7 +27,7 @@ pub(super) struct Ingest {
 }
 
 impl Ingest {
-    pub(super) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
         let directory = std::env::temp_dir().join(format!("weir-bench-{}", std::process::id()));
         let outcome = self.measure(&directory).await;
         let _ = std::fs::remove_dir_all(&directory);
