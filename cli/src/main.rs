@@ -24,8 +24,32 @@ fn main() -> ExitCode {
     match Arguments::parse().command.run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("weir: {error:#}");
+            eprintln!("weir: {}", message(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The error and its causes, each said once: most errors name their cause themselves.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = anyhow!("no disk").context("cannot write: no disk").context("stopping");
+        assert_eq!(super::message(&error), "stopping: cannot write: no disk");
+        let error = anyhow!("no disk").context("cannot write");
+        assert_eq!(super::message(&error), "cannot write: no disk");
     }
 }

@@ -43,7 +43,8 @@ fn a_taken_port_is_named() {
         vec!["demo", "--synthetic", "--http", &address, "--ingest", "127.0.0.1:0"],
     ] {
         let error = error_of(&arguments);
-        assert!(error.contains(&format!("cannot listen on {address}")), "{error}");
+        assert!(error.contains("cannot listen") && error.contains(&address), "{error}");
+        assert_eq!(error.matches("in use").count(), 1, "{error}");
     }
 }
 
@@ -111,8 +112,7 @@ fn hostile_sql_gets_an_error_and_the_service_lives() {
         &nots,
     ];
     for statement in statements {
-        let (status, body) =
-            demo.request("POST", "/api/v1/sql", Some(json!({ "sql": statement })));
+        let (status, body) = demo.request("POST", "/api/v1/sql", Some(json!({ "sql": statement })));
         let shown: String = statement.chars().take(60).collect();
         assert_eq!(status, 400, "{shown}: {body}");
         let body: Value = serde_json::from_str(&body).unwrap();
@@ -133,8 +133,7 @@ fn a_bad_manifest_is_reported_and_the_last_good_policy_stays() {
         .pod("node-1", "default/server", &["10.92.1.2".parse().unwrap()]);
     let cluster = Cluster::start(directory.path(), &spec);
     let to = SocketAddr::new(address(&spec, "default/server"), 9000);
-    let _listener =
-        cluster.pod("default/server").enter(|| TcpListener::bind(to).unwrap()).unwrap();
+    let _listener = cluster.pod("default/server").enter(|| TcpListener::bind(to).unwrap()).unwrap();
     let connects = || {
         let connect = || TcpStream::connect_timeout(&to, Duration::from_millis(700)).is_ok();
         cluster.pod("default/client").enter(connect).unwrap()
@@ -194,8 +193,14 @@ fn a_full_disk_delays_and_loses_nothing() {
         directory.path(),
         "demo",
         &[
-            "demo", "--synthetic", "--http", "127.0.0.1:0", "--ingest", "127.0.0.1:0",
-            "--data-dir", data.to_str().unwrap(),
+            "demo",
+            "--synthetic",
+            "--http",
+            "127.0.0.1:0",
+            "--ingest",
+            "127.0.0.1:0",
+            "--data-dir",
+            data.to_str().unwrap(),
         ],
     );
     let status = || -> Value {

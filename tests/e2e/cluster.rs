@@ -13,10 +13,10 @@ use crate::weir::{Service, binary, wait_for};
 /// How often collectors scan their tables here.
 const INTERVAL: &str = "200ms";
 
-pub struct Cluster {
+pub(crate) struct Cluster {
     collectors: Vec<(String, Process)>,
-    pub query: Service,
-    relay: Service,
+    pub(crate) query: Service,
+    _relay: Service,
     lab: Lab,
     manifests: PathBuf,
     directory: PathBuf,
@@ -25,7 +25,7 @@ pub struct Cluster {
 impl Cluster {
     /// Starts everything for the nodes and pods of `spec`, without policies. A pod's labels are
     /// `app: NAME`. `directory` keeps manifests, store and logs.
-    pub fn start(directory: &Path, spec: &LabSpec) -> Self {
+    pub(crate) fn start(directory: &Path, spec: &LabSpec) -> Self {
         let lab = Lab::create(spec).unwrap();
         let manifests = directory.join("manifests");
         std::fs::create_dir_all(&manifests).unwrap();
@@ -36,7 +36,12 @@ impl Cluster {
             directory,
             "relay",
             &[
-                "relay", "--ingest", "127.0.0.1:0", "--ingest-socket", text(&socket), "--store",
+                "relay",
+                "--ingest",
+                "127.0.0.1:0",
+                "--ingest-socket",
+                text(&socket),
+                "--store",
                 text(&store),
             ],
         );
@@ -48,7 +53,7 @@ impl Cluster {
         );
         let directory = directory.to_owned();
         let mut cluster =
-            Self { collectors: Vec::new(), query, relay, lab, manifests, directory };
+            Self { collectors: Vec::new(), query, _relay: relay, lab, manifests, directory };
         for node in &spec.nodes {
             cluster.start_collector(&node.name);
         }
@@ -57,7 +62,7 @@ impl Cluster {
     }
 
     /// Starts a node's collector.
-    pub fn start_collector(&mut self, node: &str) {
+    pub(crate) fn start_collector(&mut self, node: &str) {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -77,23 +82,23 @@ impl Cluster {
         self.collectors.push((node.to_owned(), process));
     }
 
-    pub fn pod(&self, name: &str) -> &Place {
+    pub(crate) fn pod(&self, name: &str) -> &Place {
         self.lab.pod(name).unwrap()
     }
 
-    pub fn node(&self, name: &str) -> &Place {
+    pub(crate) fn node(&self, name: &str) -> &Place {
         self.lab.node(name).unwrap()
     }
 
     /// Writes a manifest in one step.
-    pub fn write_manifest(&self, file: &str, manifest: &str) {
+    pub(crate) fn write_manifest(&self, file: &str, manifest: &str) {
         let hidden = self.manifests.join(format!(".{file}"));
         std::fs::write(&hidden, manifest).unwrap();
         std::fs::rename(hidden, self.manifests.join(file)).unwrap();
     }
 
     /// What each collector says of itself.
-    pub fn collectors(&self) -> Vec<Value> {
+    pub(crate) fn collectors(&self) -> Vec<Value> {
         let (status, body) = self.query.request("GET", "/api/v1/status", None);
         assert_eq!(status, 200, "{body}");
         let status: Value = serde_json::from_str(&body).unwrap();
@@ -102,7 +107,7 @@ impl Cluster {
     }
 
     /// Waits until the collectors enforce `pods` pods together.
-    pub fn wait_until_enforced(&self, pods: u64) {
+    pub(crate) fn wait_until_enforced(&self, pods: u64) {
         wait_for("every pod to be enforced", || {
             let enforced = |status: &Value| status["enforced_pods"].as_u64().unwrap_or(0);
             (self.collectors().iter().map(enforced).sum::<u64>() == pods).then_some(())
@@ -110,7 +115,7 @@ impl Cluster {
     }
 
     /// Waits until every collector has `policies` policies in force.
-    pub fn wait_until_policies(&self, policies: u64) {
+    pub(crate) fn wait_until_policies(&self, policies: u64) {
         wait_for("the policies to be in force", || {
             let all = self.collectors();
             all.iter().all(|status| status["policies"].as_u64() == Some(policies)).then_some(())
@@ -118,21 +123,17 @@ impl Cluster {
     }
 
     /// Stops the collectors, so that everything they know reaches the relay.
-    pub fn stop_collectors(&mut self) {
+    pub(crate) fn stop_collectors(&mut self) {
         for (node, process) in &mut self.collectors {
             let status = process.terminate(crate::weir::PATIENCE).unwrap();
             assert!(status.success(), "the collector of {node} ended with {status}");
         }
         self.collectors.clear();
     }
-
-    pub fn relay(&self) -> &Service {
-        &self.relay
-    }
 }
 
 /// A pod's first address.
-pub fn address(spec: &LabSpec, pod: &str) -> IpAddr {
+pub(crate) fn address(spec: &LabSpec, pod: &str) -> IpAddr {
     spec.pods.iter().find(|other| other.key() == pod).unwrap().addresses[0]
 }
 

@@ -32,9 +32,8 @@ fn transfer(client: &Place, server: &Place, to: SocketAddr) {
         stream.write_all(&vec![7; ANSWERED_BYTES]).unwrap();
         received.len()
     });
-    let mut stream = client
-        .enter(|| TcpStream::connect_timeout(&to, Duration::from_secs(20)).unwrap())
-        .unwrap();
+    let mut stream =
+        client.enter(|| TcpStream::connect_timeout(&to, Duration::from_secs(20)).unwrap()).unwrap();
     stream.write_all(&vec![9; SENT_BYTES]).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     let mut answer = Vec::new();
@@ -107,9 +106,10 @@ fn check(offloads_at_pods: bool, place: fn(&Cluster) -> (&Place, &'static str)) 
         received_bytes: after.received_bytes - before.received_bytes,
     };
     assert!(expected.sent_bytes > SENT_BYTES as u64, "{expected:?}");
-    for side in ["direction = 'egress' and source_pod = 'client'",
-        "direction = 'ingress' and destination_pod = 'server'"]
-    {
+    for side in [
+        "direction = 'egress' and source_pod = 'client'",
+        "direction = 'ingress' and destination_pod = 'server'",
+    ] {
         assert_eq!(reported(&cluster, side), expected, "{side}");
         let count = format!("select sum(count) as n from flows where {side}");
         assert_eq!(cluster.query.number(&count), 1, "{side}");

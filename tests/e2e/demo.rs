@@ -1,11 +1,20 @@
 //! The founding tutorial, as a newcomer sees it.
 
-use serde_json::json;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
-use crate::weir::{Service, wait_for};
+use serde_json::{Value, json};
+
+use crate::weir::{Service, binary, wait_for};
 
 const DOORS: [&str; 8] = [
-    "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--postgres", "127.0.0.1:0", "--ingest",
+    "--http",
+    "127.0.0.1:0",
+    "--grpc",
+    "127.0.0.1:0",
+    "--postgres",
+    "127.0.0.1:0",
+    "--ingest",
     "127.0.0.1:0",
 ];
 
@@ -75,9 +84,28 @@ fn the_rogue_is_allowed_then_denied_with_the_policy_that_did_it() {
             (demo.number(&count) > 0).then_some(())
         });
     }
+    let follower = follow(&demo);
+    assert_eq!(follower["verdict"], "deny");
+    assert!(follower["policy"].as_str().is_some_and(|policy| !policy.is_empty()), "{follower}");
     let log = demo.log();
     assert!(log.contains("PONG"), "{log}");
     assert!(demo.stop().success());
+}
+
+/// The first new denied flow that `weir observe --follow` prints.
+fn follow(demo: &Service) -> Value {
+    let url = format!("http://{}", demo.door("http"));
+    let mut observing = Command::new(binary())
+        .args(["observe", "--url", &url, "--verdict", "deny", "--last", "0", "--follow"])
+        .args(["--output", "json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(observing.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    observing.kill().unwrap();
+    observing.wait().unwrap();
+    serde_json::from_str(&line).unwrap()
 }
 
 #[test]

@@ -9,29 +9,29 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// How long a condition may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary under test.
-pub fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let path = std::env::var_os("WEIR_BIN")
         .expect("WEIR_BIN names the weir binary to test: run these tests with `make test`");
     PathBuf::from(path)
 }
 
 /// Runs the binary to its end.
-pub fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     Command::new(binary()).args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
 /// Standard error of a run that has to fail.
-pub fn error_of(arguments: &[&str]) -> String {
+pub(crate) fn error_of(arguments: &[&str]) -> String {
     let output = run(arguments);
     assert!(!output.status.success(), "{arguments:?} succeeded");
     String::from_utf8(output.stderr).unwrap()
 }
 
 /// Waits until `condition` gives a value.
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = condition() {
@@ -43,7 +43,7 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A long-running weir process with its doors.
-pub struct Service {
+pub(crate) struct Service {
     child: Child,
     doors: Value,
     runtime: tokio::runtime::Runtime,
@@ -54,7 +54,7 @@ pub struct Service {
 impl Service {
     /// Starts `weir ARGUMENTS --ready-file …` and waits until it serves. Its output goes to a file
     /// below `directory`.
-    pub fn start(directory: &Path, name: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn start(directory: &Path, name: &str, arguments: &[&str]) -> Self {
         let ready = directory.join(format!("{name}.ready"));
         let log = directory.join(format!("{name}.log"));
         let output = std::fs::File::create(&log).unwrap();
@@ -83,21 +83,21 @@ impl Service {
     }
 
     /// The address of a door.
-    pub fn door(&self, name: &str) -> &str {
+    pub(crate) fn door(&self, name: &str) -> &str {
         self.doors[name].as_str().unwrap_or_else(|| panic!("no door {name} in {}", self.doors))
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Everything it printed so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         read(&self.log)
     }
 
     /// Sends a request; status and body.
-    pub fn request(&self, method: &str, path: &str, body: Option<Value>) -> (u16, String) {
+    pub(crate) fn request(&self, method: &str, path: &str, body: Option<Value>) -> (u16, String) {
         let url = format!("http://{}{path}", self.door("http"));
         let mut request = self.http.request(method.parse().unwrap(), url);
         if let Some(body) = body {
@@ -110,7 +110,7 @@ impl Service {
     }
 
     /// The rows of a statement.
-    pub fn sql(&self, statement: &str) -> Vec<Value> {
+    pub(crate) fn sql(&self, statement: &str) -> Vec<Value> {
         let body = json!({ "sql": statement, "format": "json" });
         let (status, text) = self.request("POST", "/api/v1/sql", Some(body));
         assert_eq!(status, 200, "{statement}: {text}");
@@ -120,26 +120,26 @@ impl Service {
     }
 
     /// The one number of a statement with one row and one column; null counts as 0.
-    pub fn number(&self, statement: &str) -> u64 {
+    pub(crate) fn number(&self, statement: &str) -> u64 {
         let rows = self.sql(statement);
         let row = rows[0].as_object().unwrap();
         row.values().next().unwrap().as_u64().unwrap_or(0)
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
     /// Asks it to end, and waits; its exit status.
-    pub fn stop(mut self) -> std::process::ExitStatus {
+    pub(crate) fn stop(mut self) -> std::process::ExitStatus {
         self.signal(Signal::TERM);
         let child = &mut self.child;
         wait_for("the process to stop", || child.try_wait().unwrap())
     }
 
     /// Kills it without a chance to clean up.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
