@@ -59,8 +59,10 @@ pub fn run() -> Result<Report, KernelError> {
     let mut measure = |program, port, flags, mark, repeat| {
         let mut best = Duration::MAX;
         for round in 0..ROUNDS {
-            // Each round brings connections of its own.
-            let bytes = frame(10_000 + round as u16 * FRESH as u16, port, flags);
+            // Each round brings connections, or kinds of denies, of its own.
+            let shift = round as u16 * FRESH as u16;
+            let port = if mark == DESTINATION_PORT { port + shift } else { port };
+            let bytes = frame(10_000 + shift, port, flags);
             let frame = Frame { bytes: &bytes, mark, ..Frame::default() };
             best = best.min(datapath.test_run(program, frame, repeat)?.duration);
             while reader.read(Duration::ZERO, &mut Vec::new())? > 0 {}

@@ -9,8 +9,6 @@ pub(crate) const SYN: u8 = 0x02;
 pub(crate) const RST: u8 = 0x04;
 pub(crate) const ACK: u8 = 0x10;
 
-pub(crate) const ETHERNET: usize = 14;
-
 /// An address as the programs hold it.
 pub(crate) fn address(address: IpAddr) -> Address {
     match address {
