@@ -120,14 +120,19 @@ impl Observe {
         let request = client.get("/api/v1/flows/tail").query(&[("filter", filter)]);
         let mut body = client.send(request).await?.bytes_stream();
         let mut buffer = Vec::new();
+        let mut event = String::new();
         while let Some(chunk) = body.next().await {
             buffer.extend_from_slice(&chunk.context("the stream broke off")?);
             anyhow::ensure!(buffer.len() <= MAX_LINE_BYTES, "a line of the stream is too long");
             while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = buffer.drain(..=end).collect();
                 let line = String::from_utf8_lossy(&line);
-                if let Some(data) = line.trim_end().strip_prefix("data:") {
-                    self.print(data.trim_start())?;
+                match line.trim_end().split_once(':') {
+                    Some(("event", name)) => name.trim().clone_into(&mut event),
+                    Some(("data", data)) if event.is_empty() => self.print(data.trim_start())?,
+                    Some(("data", data)) => eprintln!("weir: {event}: {}", data.trim()),
+                    None => event.clear(),
+                    Some(_) => {}
                 }
             }
         }

@@ -142,7 +142,7 @@ impl Follower {
         let flows = FlowsRequest {
             filter: self.filter.clone(),
             order: Order::Ascending,
-            limit: usize::MAX,
+            limit,
             ..FlowsRequest::default()
         };
         let mut answer = self.app.engine.run(Request::Over(snapshot, flows), limit).await?;

@@ -137,6 +137,52 @@ async fn flows_come_in_order_of_time() {
     assert_eq!(text.lines().count(), 2);
 }
 
+/// Reads server-sent events until `count` of them are there, as `(event, data)`.
+async fn events(mut response: reqwest::Response, count: usize) -> Vec<(String, Value)> {
+    let mut text = String::new();
+    while text.matches("\n\n").count() < count {
+        let chunk = tokio::time::timeout(Duration::from_secs(30), response.chunk()).await;
+        text += std::str::from_utf8(&chunk.expect("an event comes").unwrap().unwrap()).unwrap();
+    }
+    let field = |event: &str, name: &str| {
+        event.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
+    };
+    text.split_terminator("\n\n")
+        .take(count)
+        .map(|event| {
+            (field(event, "event:"), serde_json::from_str(&field(event, "data:")).unwrap())
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_flows_that_pass_the_filter_are_followed() {
+    let stand = Stand::new().await;
+    stand.relay.push(batch((0..10).map(flow)));
+    let tail = format!("{}/api/v1/flows/tail?filter=verdict%3Ddeny", stand.url);
+    let response = stand.client.get(tail).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    // What was there before is not new.
+    stand.relay.push(batch((10..20).map(flow)));
+    let denied = |range: std::ops::Range<u64>| -> Vec<u64> {
+        range.filter(|number| flow(*number).verdict == "deny").collect()
+    };
+    let expected = denied(10..20);
+    assert!(!expected.is_empty());
+    let found: Vec<u64> = events(response, expected.len())
+        .await
+        .iter()
+        .map(|(event, row)| {
+            assert_eq!((event.as_str(), &row["verdict"]), ("", &json!("deny")), "{row}");
+            row["packets"].as_u64().unwrap()
+        })
+        .collect();
+    assert_eq!(found, expected);
+    let (status, _) = stand.get("/api/v1/flows/tail?filter=nonsense%3D").await;
+    assert_eq!(status, 400);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_queries_than_allowed_are_refused() {
     let limits = Limits {
