@@ -16,7 +16,9 @@ help:
 demo:
 	scripts/setup demo
 	scripts/cargo build --profile quick --locked --bin weir
-	$(AS_ROOT) $(TARGET)/quick/weir demo $(DEMO_FLAGS)
+	mkdir -p bin
+	cp --force $(TARGET)/quick/weir bin/weir
+	$(AS_ROOT) bin/weir demo $(DEMO_FLAGS)
 
 test:
 	scripts/setup test

@@ -61,8 +61,14 @@ impl Feed {
     }
 
     /// Waits until the relay has acknowledged everything, and closes the connection.
-    pub(crate) async fn finish(self) -> anyhow::Result<()> {
+    pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
         self.shutdown.cancel();
-        self.task.await.context("the uplink broke off")
+        (&mut self.task).await.context("the uplink broke off")
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }

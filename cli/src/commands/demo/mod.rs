@@ -48,6 +48,11 @@ pub(crate) struct Demo {
     synthetic: bool,
 }
 
+/// This program as it was called, for commands to copy.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "weir".to_owned())
+}
+
 impl Demo {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         logs::init("warn", LogFormat::Text).map_err(anyhow::Error::from_boxed)?;

@@ -119,10 +119,11 @@ impl<'a> Story<'a> {
             if url == "http://127.0.0.1:8080" { String::new() } else { format!(" --url {url}") };
         println!("\nOrdinary traffic goes on: customers, web, api, db, DNS, and a slow port scan.");
         println!("{url} is the query service. Try, in another terminal:\n");
-        println!("  weir observe --verdict deny --follow{flag}");
-        println!("  weir status{flag}");
+        let weir = super::program();
+        println!("  {weir} observe --verdict deny --follow{flag}");
+        println!("  {weir} status{flag}");
         println!(
-            "  weir sql{flag} \"select source_workload, destination_workload, destination_port, \
+            "  {weir} sql{flag} \"select source_workload, destination_workload, destination_port, \
              verdict, policy, sum(count) as n from flows group by all order by n desc\""
         );
         println!(

@@ -20,9 +20,10 @@ pub(super) fn say_what_to_try(doors: &Doors) {
     let url = format!("http://{}", doors.http);
     println!("Generated flows, no lab and no eBPF: nothing is enforced here.");
     println!("{url} is the query service. Try, in another terminal:\n");
-    println!("  weir observe --url {url} --verdict deny --last 20");
+    let weir = super::program();
+    println!("  {weir} observe --url {url} --verdict deny --last 20");
     println!(
-        "  weir sql --url {url} \"select source_workload, destination_workload, policy, \
+        "  {weir} sql --url {url} \"select source_workload, destination_workload, policy, \
          sum(count) as n from flows where verdict='deny' group by all order by n desc limit 10\""
     );
     println!("  curl {url}/api/v1/schema");
