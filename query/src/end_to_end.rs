@@ -46,6 +46,7 @@ async fn acknowledged_rows_are_found_exactly_once_while_the_relay_writes_files()
         ingest_socket: Some(socket.clone()),
         flush_rows: 70,
         flush_interval: Duration::from_millis(100),
+        linger: Duration::ZERO,
         ..RelayConfig::new(store.path())
     })
     .await

@@ -22,6 +22,9 @@ pub struct RelayConfig {
     /// Hot bytes above which collectors have to wait: reached only while the store is slower than
     /// the collectors or fails. Default 512 MiB.
     pub hot_max_bytes: usize,
+    /// How long rows stay in memory after a flush has taken them, so that followers, who look a few
+    /// times a second, see each of them. Default 500 ms.
+    pub linger: Duration,
     /// How long the last flush may take when the relay is told to stop. Default 20 s.
     pub shutdown_timeout: Duration,
 }
@@ -37,6 +40,7 @@ impl RelayConfig {
             flush_bytes: 192 << 20,
             flush_interval: Duration::from_secs(60),
             hot_max_bytes: 512 << 20,
+            linger: Duration::from_millis(500),
             shutdown_timeout: Duration::from_secs(20),
         }
     }

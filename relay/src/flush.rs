@@ -31,6 +31,8 @@ pub(crate) struct Flusher {
     /// Begins every file's name: unique among relays and their lives.
     pub(crate) name: String,
     pub(crate) files_named: u64,
+    /// How long rows that a flush took stay hot at least.
+    pub(crate) linger: Duration,
     /// The flush under way. Kept over failures and cancellation: the same files are stored again,
     /// never the same rows under other names.
     pub(crate) pending: Option<Prepared>,
@@ -71,6 +73,7 @@ impl Flusher {
     /// # Errors
     /// The store did not take the rows in time.
     pub(crate) async fn finish(&mut self, within: Duration) -> Result<(), RelayError> {
+        self.linger = Duration::ZERO;
         let all = async {
             while self.pending.is_some() || self.shared.hot().flush_job(now_ns()).is_some() {
                 self.flush().await;
@@ -104,7 +107,9 @@ impl Flusher {
     async fn attempt(&mut self) -> Result<(), StoreError> {
         if self.pending.is_none() {
             let Some(job) = self.shared.hot().flush_job(now_ns()) else { return Ok(()) };
+            let taken = Instant::now();
             self.pending = Some(self.prepare(job).await?);
+            tokio::time::sleep(self.linger.saturating_sub(taken.elapsed())).await;
         }
         if let Some(pending) = &mut self.pending {
             let first = !std::mem::replace(&mut pending.tried, true);

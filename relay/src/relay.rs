@@ -79,6 +79,7 @@ impl Relay {
             store,
             name: format!("{relay_epoch:016x}-{:x}", std::process::id()),
             files_named: 0,
+            linger: config.linger,
             pending: None,
         };
         Ok(Self { door, flusher, shared, shutdown_timeout: config.shutdown_timeout })

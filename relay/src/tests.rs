@@ -36,6 +36,7 @@ struct Running {
 /// Never flushes by itself within a test.
 fn config(store: &Path) -> RelayConfig {
     RelayConfig {
+        linger: Duration::ZERO,
         ingest: ([127, 0, 0, 1], 0).into(),
         flush_interval: Duration::from_secs(3600),
         ..RelayConfig::new(store)
