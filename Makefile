@@ -31,7 +31,9 @@ build:
 	cp --force $(TARGET)/release/weir bin/weir
 
 bench: build
-	$(AS_ROOT) bin/weir bench all
+	$(AS_ROOT) bin/weir bench packets
+	bin/weir bench rows
+	bin/weir bench ingest
 
 lint:
 	scripts/setup test

@@ -7,6 +7,7 @@
 //! Which policies decided comes from the rule-set ids that the event carries, so it is right
 //! whatever has changed since. Who an address was comes from the directory, by the row's time.
 
+pub mod bench;
 mod columns;
 mod row;
 mod rules;
@@ -114,7 +115,7 @@ impl Joiner {
 
     /// Takes the newest names and the present offset between the clocks.
     fn refresh(&mut self) {
-        self.clock = MonotonicClock::sample();
+        self.clock.follow();
         let newest = self.shared.load();
         if !Arc::ptr_eq(&newest, &self.directory) {
             self.directory = newest;

@@ -2,6 +2,7 @@
 
 mod ingest;
 mod packets;
+mod rows;
 
 use std::process::ExitCode;
 
@@ -12,6 +13,8 @@ use clap::Subcommand;
 pub(crate) enum Bench {
     /// Nanoseconds a packet in the kernel programs, next to an empty one. Needs root.
     Packets,
+    /// Nanoseconds from an event's bytes to a row of an Arrow batch, next to copying the bytes.
+    Rows,
     /// Flows a second a core from a collector's batches to Parquet files, and bytes a flow.
     Ingest(ingest::Ingest),
 }
@@ -20,6 +23,7 @@ impl Bench {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Packets => packets::run()?,
+            Self::Rows => rows::run()?,
             Self::Ingest(ingest) => ingest.run().await?,
         }
         Ok(ExitCode::SUCCESS)

@@ -1,18 +1,65 @@
 //! What a row costs: from the bytes of an event to a row of an Arrow batch, next to copying the
-//! bytes. Run with `cargo bench -p weir-collector --bench join`.
+//! bytes.
 
+use std::fmt;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::error::ArrowError;
 use weir_abi::event::{REASON_POLICY, VERDICT_ALLOW, VerdictEvent};
 use weir_abi::{DIRECTION_INGRESS, PROTOCOL_TCP};
-use weir_collector::directory::DirectoryWriter;
-use weir_collector::join::Joiner;
 use weir_flow::values::PolicyRule;
 use weir_policy::Cluster;
 use weir_policy::model::{Pod, Workload};
+
+use super::Joiner;
+use crate::directory::DirectoryWriter;
+
+/// The costs of a row. Displays as a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// Nanoseconds to copy an event's bytes.
+    pub copy_ns: f64,
+    /// Nanoseconds from those bytes to a row with names.
+    pub join_ns: f64,
+}
+
+/// Measures. Takes a few seconds.
+///
+/// # Errors
+/// The rows do not fit Arrow's limits.
+pub fn run() -> Result<Report, ArrowError> {
+    let events = events();
+    let mut copied = Vec::with_capacity(EVENTS);
+    let copy_ns = best(|| {
+        copied.clear();
+        for chunk in events.chunks(BATCH_ROWS) {
+            copied.extend_from_slice(black_box(chunk));
+        }
+        black_box(&copied);
+        Ok(())
+    })?;
+    let mut joiner = Joiner::new("bench", "node-0", writer().shared());
+    let join_ns = best(|| {
+        for chunk in events.chunks(BATCH_ROWS) {
+            joiner.add_events(black_box(chunk));
+            black_box(joiner.finish()?);
+        }
+        Ok(())
+    })?;
+    Ok(Report { copy_ns, join_ns })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "| {EVENTS} events, {PODS} pods, batches of {BATCH_ROWS} | ns a row |")?;
+        writeln!(f, "|---|---|")?;
+        writeln!(f, "| copy of the {} bytes | {:.1} |", size_of::<VerdictEvent>(), self.copy_ns)?;
+        writeln!(f, "| event to Arrow row with names | {:.1} |", self.join_ns)
+    }
+}
 
 const EVENTS: usize = 1_000_000;
 const PODS: u32 = 2_000;
@@ -102,40 +149,12 @@ fn events() -> Vec<VerdictEvent> {
 }
 
 /// The best of a few rounds, as the machine has other work too.
-fn best(mut round: impl FnMut()) -> f64 {
-    let time = |round: &mut dyn FnMut()| {
+fn best(mut round: impl FnMut() -> Result<(), ArrowError>) -> Result<f64, ArrowError> {
+    let mut least = Duration::MAX;
+    for _ in 0..ROUNDS {
         let begun = Instant::now();
-        round();
-        begun.elapsed()
-    };
-    let least = (0..ROUNDS).map(|_| time(&mut round)).min().unwrap_or(Duration::MAX);
-    least.as_nanos() as f64 / EVENTS as f64
-}
-
-fn main() {
-    let events = events();
-    let mut copied = Vec::with_capacity(EVENTS);
-    let copy = best(|| {
-        copied.clear();
-        for chunk in events.chunks(BATCH_ROWS) {
-            copied.extend_from_slice(black_box(chunk));
-        }
-        black_box(&copied);
-    });
-    let mut joiner = Joiner::new("bench", "node-0", writer().shared());
-    let mut rows = 0;
-    let join = best(|| {
-        rows = 0;
-        for chunk in events.chunks(BATCH_ROWS) {
-            joiner.add_events(black_box(chunk));
-            match joiner.finish() {
-                Ok(joined) => rows += black_box(joined).batch.num_rows(),
-                Err(error) => panic!("{error}"),
-            }
-        }
-    });
-    assert_eq!(rows, EVENTS);
-    println!("event to Arrow row, {EVENTS} events, {PODS} pods, batches of {BATCH_ROWS}");
-    println!("  copy of the {} bytes  {copy:8.1} ns a row", size_of::<VerdictEvent>());
-    println!("  joined with names      {join:8.1} ns a row");
+        round()?;
+        least = least.min(begun.elapsed());
+    }
+    Ok(least.as_nanos() as f64 / EVENTS as f64)
 }
