@@ -3,8 +3,10 @@
 //! The same options give the same rows. The cluster has namespaces, workloads of skewed size and
 //! popularity, pods with labels, Services, policies and addresses outside; its traffic has
 //! connections that live for minutes and are reported every few seconds, short ones, DNS, probes
-//! of known size, denied attempts that fold, and rows from both ends where both are pods.
+//! of known size, denied attempts that fold, and rows from both ends where both are pods. Times are
+//! as precise as a collector's: those of first packets exact, the others by reading and tick.
 
+mod clocks;
 mod cluster;
 mod columns;
 mod random;
@@ -76,8 +78,8 @@ impl Synthetic {
         Self { columns, traffic: Traffic::new(options, cluster) }
     }
 
-    /// The next rows, in order of time: `time` within the span, `end_time` up to an interval
-    /// later.
+    /// The next rows, in order of their ends: what collectors report within the span. Most begin
+    /// with the reading before, so up to two intervals earlier.
     pub fn batch(&mut self, rows: usize, start_ns: i64, span_ns: i64) -> RecordBatch {
         let rows = self.traffic.rows(rows, start_ns, span_ns.max(1));
         self.columns.build(self.traffic.cluster(), &rows)

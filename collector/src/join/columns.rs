@@ -41,7 +41,7 @@ pub(super) struct Columns {
     bytes: Vec<u64>,
     reply_packets: Vec<u64>,
     reply_bytes: Vec<u64>,
-    duration_ns: Vec<u64>,
+    duration_ns: Vec<Option<u64>>,
     rtt_ns: Vec<u64>,
     state: Vec<u8>,
 }
@@ -60,8 +60,9 @@ impl Columns {
 
     /// Adds a row.
     pub(super) fn push(&mut self, row: &Row, directory: &Directory, clock: MonotonicClock) {
-        self.time.push(clock.to_utc_ns(row.time_ns));
-        self.end_time.push(clock.to_utc_ns(row.end_ns));
+        let (time, end) = (clock.to_utc_ns(row.time_ns), clock.to_utc_ns(row.end_ns));
+        self.time.push(time);
+        self.end_time.push(if row.end_by_tick { whole_milliseconds(end).max(time) } else { end });
         self.direction.push(row.direction);
         self.verdict.push(row.verdict);
         self.reason.push(row.reason);
@@ -141,12 +142,17 @@ impl Columns {
             numbers(self.bytes),
             numbers(self.reply_packets),
             numbers(self.reply_bytes),
-            numbers_or_null(self.duration_ns),
+            Arc::new(UInt64Array::from(self.duration_ns)),
             numbers_or_null(self.rtt_ns),
             words(&self.state, &STATES)?,
         ];
         RecordBatch::try_new(stored_schema(), columns)
     }
+}
+
+/// Rounded down. Finer digits of a time by the tick mean nothing, and cost most of a row on disk.
+fn whole_milliseconds(ns: i64) -> i64 {
+    ns - ns.rem_euclid(1_000_000)
 }
 
 fn times(values: Vec<i64>) -> ArrayRef {

@@ -8,11 +8,16 @@ use super::side::End;
 use crate::directory::Directory;
 use crate::kernel::{ConnectionDelta, ConnectionState, DenyDelta};
 
+const MICROSECOND: u64 = 1_000;
+const MILLISECOND: u64 = 1_000_000;
+
 /// One row. Times are the kernel's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     pub(super) time_ns: u64,
     pub(super) end_ns: u64,
+    /// The kernel noted the last packet by the tick, which is some milliseconds.
+    pub(super) end_by_tick: bool,
     /// Of this moment the names are.
     pub(super) named_ns: u64,
     pub(super) direction: u8,
@@ -33,8 +38,7 @@ pub(super) struct Row {
     pub(super) bytes: u64,
     pub(super) reply_packets: u64,
     pub(super) reply_bytes: u64,
-    /// 0 if unknown.
-    pub(super) duration_ns: u64,
+    pub(super) duration_ns: Option<u64>,
     /// 0 if unknown.
     pub(super) rtt_ns: u64,
     pub(super) state: State,
@@ -50,6 +54,7 @@ impl Row {
         Some(Self {
             time_ns: event.time_ns,
             end_ns: event.time_ns,
+            end_by_tick: false,
             named_ns: event.time_ns,
             direction: event.direction,
             verdict: event.verdict,
@@ -69,7 +74,7 @@ impl Row {
             bytes: u64::from(event.bytes),
             reply_packets: 0,
             reply_bytes: 0,
-            duration_ns: 0,
+            duration_ns: None,
             rtt_ns: 0,
             state: State::Open,
         })
@@ -92,6 +97,7 @@ impl Row {
         Some(Self {
             time_ns: delta.since_ns,
             end_ns: value.last_ns.max(delta.since_ns),
+            end_by_tick: true,
             named_ns: value.first_ns,
             direction: value.direction,
             verdict: value.verdict,
@@ -111,8 +117,9 @@ impl Row {
             bytes: delta.bytes,
             reply_packets: delta.reply_packets,
             reply_bytes: delta.reply_bytes,
-            duration_ns: value.last_ns.saturating_sub(value.first_ns),
-            rtt_ns: value.reply_delay_ns,
+            duration_ns: Some(whole(value.last_ns.saturating_sub(value.first_ns), MILLISECOND)),
+            // How long the programs took to run is in there too: finer digits mean nothing.
+            rtt_ns: value.reply_delay_ns.next_multiple_of(MICROSECOND),
             state: match delta.state {
                 ConnectionState::Active => State::Active,
                 ConnectionState::Closed => State::Closed,
@@ -136,6 +143,7 @@ impl Row {
         Some(Self {
             time_ns: delta.since_ns,
             end_ns: value.last_ns.max(delta.since_ns),
+            end_by_tick: true,
             named_ns: delta.since_ns,
             direction: key.direction,
             verdict: VERDICT_DENY,
@@ -155,7 +163,7 @@ impl Row {
             bytes: delta.bytes,
             reply_packets: 0,
             reply_bytes: 0,
-            duration_ns: 0,
+            duration_ns: None,
             rtt_ns: 0,
             state: State::Active,
         })
@@ -184,6 +192,11 @@ impl Ends {
             (self.remote, self.remote_port, self.local, self.local_port)
         }
     }
+}
+
+/// Rounded down.
+fn whole(ns: u64, unit: u64) -> u64 {
+    ns - ns % unit
 }
 
 /// Whether there are words for these numbers.

@@ -6,7 +6,7 @@ use weir_abi::event::{
     VERDICT_DENY,
 };
 use weir_abi::{DIRECTION_EGRESS, DIRECTION_INGRESS, PROTOCOL_ICMP, PROTOCOL_TCP};
-use weir_flow::schema::{Flow, LabelMap, stored_schema};
+use weir_flow::schema::{Flow, LabelMap, TimestampNs, stored_schema};
 use weir_flow::values::{Direction, EndpointKind, PolicyRule, Reason, State, Verdict};
 use weir_policy::Cluster;
 use weir_policy::model::{Node, Pod, Service, Workload};
@@ -119,8 +119,8 @@ fn connection(direction: u8) -> ConnectionDelta {
             reply_packets: 8,
             reply_bytes: 800,
             first_ns: 1_000,
-            last_ns: 9_000,
-            reply_delay_ns: 77,
+            last_ns: 9_123_456,
+            reply_delay_ns: 77_001,
             revision: 2,
             rule_set_identity: 2,
             rule_set_cidr: 3,
@@ -165,7 +165,7 @@ fn deny() -> DenyDelta {
             packets: 5,
             bytes: 370,
             first_ns: 1_000,
-            last_ns: 8_000,
+            last_ns: 8_000_000,
             rule_set: 1,
             flags: 0,
             event_packets: 1,
@@ -194,14 +194,34 @@ fn rows(joiner: &mut Joiner) -> Vec<Flow> {
     rows
 }
 
+/// A time as rows of counters have it.
+fn by_tick(joiner: &Joiner, ns: u64) -> i64 {
+    let utc = joiner.clock.to_utc_ns(ns);
+    utc - utc.rem_euclid(1_000_000) - joiner.clock.to_utc_ns(0)
+}
+
+#[test]
+fn a_row_never_ends_before_it_begins() {
+    let mut quick = connection(DIRECTION_EGRESS);
+    (quick.value.last_ns, quick.value.reply_delay_ns) = (quick.value.first_ns, 0);
+    let mut missed_tick = connection(DIRECTION_EGRESS);
+    missed_tick.since_ns = missed_tick.value.last_ns + 3_999_999;
+    let mut joiner = joiner();
+    joiner.add_connections(&[quick, missed_tick]);
+    let joined = rows(&mut joiner);
+    assert_eq!((joined[0].time, joined[0].duration_ns), (joined[0].end_time, Some(0)));
+    assert_eq!(joined[0].rtt_ns, None);
+    assert!((joined[1].time..=TimestampNs(13_123_455)).contains(&joined[1].end_time));
+}
+
 #[test]
 fn a_denied_attempt_names_both_ends_and_the_policy() {
     let mut joiner = joiner();
     joiner.add_events(&[event()]);
     let row = rows(&mut joiner).remove(0);
     let expected = Flow {
-        time: weir_flow::schema::TimestampNs(1_000),
-        end_time: weir_flow::schema::TimestampNs(1_000),
+        time: TimestampNs(1_000),
+        end_time: TimestampNs(1_000),
         cluster: "lab".into(),
         node: "n1".into(),
         direction: "ingress".into(),
@@ -260,9 +280,9 @@ fn a_connection_is_told_from_its_initiators_side() {
     );
     assert_eq!((outbound.source_ip.as_str(), outbound.source_port), ("10.0.0.1", Some(6379)));
     assert_eq!(outbound.source_pod.as_deref(), Some("redis-0"));
-    assert_eq!((inbound.time.0, inbound.end_time.0), (1_000, 9_000));
+    assert_eq!((inbound.time.0, inbound.end_time.0), (1_000, by_tick(&joiner, 9_123_456)));
     assert_eq!((inbound.count, inbound.packets, inbound.reply_bytes), (0, 9, 800));
-    assert_eq!((inbound.duration_ns, inbound.rtt_ns), (Some(8_000), Some(77)));
+    assert_eq!((inbound.duration_ns, inbound.rtt_ns), (Some(9_000_000), Some(78_000)));
     assert_eq!(inbound.state, "closed");
     // The rules of both sets, each once.
     let rules = [rule("another", Some(0)), rule("redis", Some(0)), rule("redis", Some(1))];
@@ -280,7 +300,8 @@ fn folded_denies_count_all_attempts() {
         (row.source_pod.as_deref(), row.destination_pod.as_deref()),
         (Some("rogue"), Some("redis-0"))
     );
-    assert_eq!((row.time.0, row.end_time.0, row.state.as_str()), (1_000, 8_000, "active"));
+    assert_eq!((row.time.0, row.end_time.0), (1_000, by_tick(&joiner, 8_000_000)));
+    assert_eq!(row.state, "active");
     assert_eq!(row.policy, "default/redis");
 }
 

@@ -1,7 +1,7 @@
 //! From the kernel's clock to the calendar's.
 
-/// How far `CLOCK_REALTIME` is ahead of `CLOCK_MONOTONIC`. Sample it anew now and then: the
-/// calendar's clock is adjusted, the monotonic one is not.
+/// How far `CLOCK_REALTIME` is ahead of `CLOCK_MONOTONIC`. [`follow`](Self::follow) it now and
+/// then: the calendar's clock is set, the monotonic one is not.
 #[derive(Clone, Copy, Debug)]
 pub struct MonotonicClock {
     offset_ns: i64,
@@ -9,6 +9,9 @@ pub struct MonotonicClock {
 
 /// The tightest of these is taken.
 const SAMPLES: usize = 5;
+/// Two samples differ by some tens of nanoseconds although nobody has set a clock. What is less
+/// than this is such noise, and would be noise in the time of every row.
+const TOLERANCE_NS: u64 = 1_000_000;
 
 impl MonotonicClock {
     /// Reads both clocks.
@@ -24,6 +27,17 @@ impl MonotonicClock {
             }
         }
         Self { offset_ns: best.1 }
+    }
+
+    /// Reads both clocks again; the offset stays unless the calendar's clock was set.
+    pub fn follow(&mut self) {
+        self.step_to(Self::sample());
+    }
+
+    fn step_to(&mut self, sampled: Self) {
+        if sampled.offset_ns.abs_diff(self.offset_ns) > TOLERANCE_NS {
+            *self = sampled;
+        }
     }
 
     /// Nanoseconds since 1970 for a time as the kernel programs note it.
@@ -42,4 +56,21 @@ fn read(clock: libc::clockid_t) -> u64 {
     // SAFETY: the kernel fills in `time`; these two clocks always exist.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offset_is_stable_until_the_clock_is_set() {
+        let mut clock = MonotonicClock { offset_ns: 5_000_000_000 };
+        clock.step_to(MonotonicClock { offset_ns: 5_000_000_070 });
+        clock.step_to(MonotonicClock { offset_ns: 4_999_000_000 });
+        assert_eq!(clock.to_utc_ns(1), 5_000_000_001);
+        clock.step_to(MonotonicClock { offset_ns: 5_001_000_001 });
+        assert_eq!(clock.to_utc_ns(1), 5_001_000_002);
+        clock.step_to(MonotonicClock { offset_ns: -7 });
+        assert_eq!(clock.to_utc_ns(7), 0);
+    }
 }

@@ -36,7 +36,8 @@ pub struct ConnectionDelta {
     pub reply_bytes: u64,
     /// 1 if no event has told of the connection and this is its first report.
     pub count: u64,
-    /// When the time covered begins: the last packet reported before, or the first one at all.
+    /// When the time covered begins: the scan before, or the first packet if that is later. No
+    /// packet of the difference is older.
     pub since_ns: u64,
     /// How it stands.
     pub state: ConnectionState,
@@ -64,7 +65,7 @@ pub struct DenyDelta {
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
-    /// When the time covered begins: the last attempt reported before, or the first one at all.
+    /// When the time covered begins: the scan before, or the first attempt if that is later.
     pub since_ns: u64,
 }
 
@@ -94,6 +95,8 @@ pub struct TableScanner {
     scans: u64,
     /// When the scan before this one began.
     previous_ns: u64,
+    /// When the one before that began.
+    before_previous_ns: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -102,7 +105,6 @@ struct Reported {
     bytes: u64,
     reply_packets: u64,
     reply_bytes: u64,
-    last_ns: u64,
     /// The connection itself is.
     counted: bool,
     seen: u64,
@@ -113,7 +115,6 @@ struct DenyReported {
     count: u64,
     packets: u64,
     bytes: u64,
-    last_ns: u64,
     seen: u64,
 }
 
@@ -135,6 +136,7 @@ impl TableScanner {
             denies_removed: 0,
             scans: 0,
             previous_ns: 0,
+            before_previous_ns: 0,
         }
     }
 
@@ -167,7 +169,7 @@ impl TableScanner {
             self.reported.retain(|_, reported| reported.seen >= oldest);
             self.denies_reported.retain(|_, reported| reported.seen >= oldest);
         }
-        self.previous_ns = begun_ns;
+        self.before_previous_ns = std::mem::replace(&mut self.previous_ns, begun_ns);
 
         let evicted = stats
             .conntrack_inserted
@@ -182,9 +184,14 @@ impl TableScanner {
     fn scan_closed(&mut self, into: &mut Scan) -> Result<(), KernelError> {
         let (reported, scans) = (&mut self.reported, self.scans);
         let removed = &mut self.connections_removed;
+        let (previous_ns, before_ns) = (self.previous_ns, self.before_previous_ns);
         self.closed.drain(|key, value| {
             *removed += 1;
-            let delta = connection_delta(reported, scans, &key.connection, value, true);
+            // Replaced while the previous scan went on, it may have been seen by neither part.
+            let read = reported.get(&(key.connection, key.first_ns));
+            let seen = read.is_some_and(|read| read.seen + 1 == scans);
+            let since = if seen { previous_ns } else { before_ns };
+            let delta = connection_delta(reported, scans, &key.connection, value, true, since);
             into.connections.extend(delta);
             reported.remove(&(key.connection, key.first_ns));
         })
@@ -196,7 +203,7 @@ impl TableScanner {
         unmoved: u64,
         into: &mut Scan,
     ) -> Result<(), KernelError> {
-        let (reported, scans) = (&mut self.reported, self.scans);
+        let (reported, scans, since) = (&mut self.reported, self.scans, self.previous_ns);
         let mut over = Vec::new();
         let mut present = 0;
         self.conntrack.for_each(|key, value| {
@@ -204,7 +211,7 @@ impl TableScanner {
             if now_ns.saturating_sub(value.last_ns) > value.timeout_ns(key.protocol) {
                 over.push((*key, value.last_ns));
             } else if value.last_ns >= unmoved {
-                let delta = connection_delta(reported, scans, key, value, value.is_closed());
+                let delta = connection_delta(reported, scans, key, value, value.is_closed(), since);
                 into.connections.extend(delta);
             }
         })?;
@@ -216,7 +223,7 @@ impl TableScanner {
             }
             self.connections_removed += 1;
             present -= 1;
-            let delta = connection_delta(&mut self.reported, self.scans, &key, &value, true);
+            let delta = connection_delta(&mut self.reported, self.scans, &key, &value, true, since);
             into.connections.extend(delta);
             self.reported.remove(&(key, value.first_ns));
         }
@@ -230,7 +237,7 @@ impl TableScanner {
         unmoved: u64,
         into: &mut Scan,
     ) -> Result<(), KernelError> {
-        let (reported, scans) = (&mut self.denies_reported, self.scans);
+        let (reported, scans, since) = (&mut self.denies_reported, self.scans, self.previous_ns);
         let mut over = Vec::new();
         let mut present = 0;
         self.denies.for_each(|key, value| {
@@ -238,14 +245,15 @@ impl TableScanner {
             if now_ns.saturating_sub(value.last_ns) > DENY_IDLE_NS {
                 over.push(*key);
             } else if value.last_ns >= unmoved {
-                into.denies.extend(deny_delta(reported, scans, key, value));
+                into.denies.extend(deny_delta(reported, scans, key, value, since));
             }
         })?;
         for key in over {
             let Some(value) = self.denies.take(&key)? else { continue };
             self.denies_removed += 1;
             present -= 1;
-            into.denies.extend(deny_delta(&mut self.denies_reported, self.scans, &key, &value));
+            let delta = deny_delta(&mut self.denies_reported, self.scans, &key, &value, since);
+            into.denies.extend(delta);
             self.denies_reported.remove(&(key, value.first_ns));
         }
         into.denies_present = present;
@@ -260,6 +268,7 @@ fn connection_delta(
     key: &ConnectionKey,
     value: &Connection,
     closed: bool,
+    since_ns: u64,
 ) -> Option<ConnectionDelta> {
     let reported = all.entry((*key, value.first_ns)).or_insert_with(|| Reported::by_event(value));
     let delta = ConnectionDelta {
@@ -270,7 +279,7 @@ fn connection_delta(
         reply_packets: value.reply_packets.saturating_sub(reported.reply_packets),
         reply_bytes: value.reply_bytes.saturating_sub(reported.reply_bytes),
         count: u64::from(!reported.counted),
-        since_ns: reported.last_ns,
+        since_ns: since_ns.max(value.first_ns),
         state: if closed { ConnectionState::Closed } else { ConnectionState::Active },
     };
     *reported = Reported {
@@ -278,7 +287,6 @@ fn connection_delta(
         bytes: value.bytes,
         reply_packets: value.reply_packets,
         reply_bytes: value.reply_bytes,
-        last_ns: value.last_ns,
         counted: true,
         seen: scan,
     };
@@ -290,6 +298,7 @@ fn deny_delta(
     scan: u64,
     key: &DenyKey,
     value: &Deny,
+    since_ns: u64,
 ) -> Option<DenyDelta> {
     let reported =
         all.entry((*key, value.first_ns)).or_insert_with(|| DenyReported::by_event(value));
@@ -299,13 +308,12 @@ fn deny_delta(
         count: value.count.saturating_sub(reported.count),
         packets: value.packets.saturating_sub(reported.packets),
         bytes: value.bytes.saturating_sub(reported.bytes),
-        since_ns: reported.last_ns,
+        since_ns: since_ns.max(value.first_ns),
     };
     *reported = DenyReported {
         count: value.count,
         packets: value.packets,
         bytes: value.bytes,
-        last_ns: value.last_ns,
         seen: scan,
     };
     (delta.count > 0).then_some(delta)
@@ -321,7 +329,6 @@ impl Reported {
             bytes: u64::from(bytes),
             reply_packets: 0,
             reply_bytes: 0,
-            last_ns: value.first_ns,
             counted: submitted,
             seen: 0,
         }
@@ -337,7 +344,6 @@ impl DenyReported {
             count,
             packets: u64::from(packets),
             bytes: u64::from(bytes),
-            last_ns: value.first_ns,
             seen: 0,
         }
     }

@@ -106,8 +106,8 @@ macro_rules! flow_table {
 
 flow_table! {
     stored {
-        time: TimestampNs, "First packet in the row, UTC.";
-        end_time: TimestampNs, "Last packet in the row, UTC.";
+        time: TimestampNs, "First packet in the row, UTC, exact if it is the first of the connection. Else the moment of the collector's reading before, which no packet in the row precedes: the kernel only counts further ones.";
+        end_time: TimestampNs, "Last packet in the row, UTC; exact in `open` rows, in others rounded down to whole milliseconds, since the kernel notes it by its tick.";
         cluster: Text, "Cluster where it was observed.";
         node: Text, "Node where it was observed.";
         direction: Text, "`ingress` or `egress`, of the enforced pod.";
@@ -146,8 +146,8 @@ flow_table! {
         bytes: UInt64, "Bytes of the source in the row, whole frames as an interface counts them.";
         reply_packets: UInt64, "Packets of the destination in the row.";
         reply_bytes: UInt64, "Bytes of the destination in the row.";
-        duration_ns: UInt64OrNull, "Duration of the connection so far; null if unknown.";
-        rtt_ns: UInt64OrNull, "First packet to first reply; null if unknown.";
+        duration_ns: UInt64OrNull, "First packet of the connection to the last in the row, rounded down to whole milliseconds; null if unknown.";
+        rtt_ns: UInt64OrNull, "First packet to first reply, rounded up to whole microseconds; null if unknown.";
         state: Text, "`open`, `active` or `closed`.";
     }
     derived {

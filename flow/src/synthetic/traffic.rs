@@ -1,6 +1,9 @@
 //! The made-up traffic: connections and the rows that report them.
 
+use std::collections::BTreeMap;
+
 use super::SyntheticOptions;
+use super::clocks::{Clocks, whole_milliseconds};
 use super::cluster::Cluster;
 use super::random::Random;
 use crate::values::{Direction, Reason, State, Verdict};
@@ -10,6 +13,16 @@ const UDP: u8 = 17;
 const ICMP: u8 = 1;
 /// Connections alive at most: what a million rows an interval would need.
 const MAX_LIVE: usize = 1 << 20;
+
+/// What a row counts.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    requests: u64,
+    packets: u64,
+    bytes: u64,
+    reply_packets: u64,
+    reply_bytes: u64,
+}
 
 /// A row before its names are looked up.
 #[derive(Clone, Debug)]
@@ -48,23 +61,40 @@ struct Connection {
     destination_port: u16,
     service: Option<usize>,
     began: i64,
+    /// First packet to first reply, at the source.
     rtt: u64,
-    reported: i64,
+    /// The same at the destination.
+    response: u64,
     /// Requests in an interval.
     requests: u64,
     request: u64,
     answer: u64,
+    /// Whether all requests are of one size, as probes and polls are.
+    uniform: bool,
+}
+
+/// What a row tells of a connection.
+#[derive(Clone, Copy, Debug)]
+enum Report {
+    /// Its first packet.
+    First,
+    /// All that came after the first packet, up to that moment.
+    Rest(i64, State),
+    /// What came in an interval.
+    Interval(State),
 }
 
 #[derive(Debug)]
 pub(super) struct Traffic {
     cluster: Cluster,
     random: Random,
+    clocks: Clocks,
     denied_per_mille: u32,
     world_per_mille: u32,
     interval: i64,
-    /// In the order of their next report.
-    live: std::collections::VecDeque<Connection>,
+    /// By the time of their next report, and numbered.
+    live: BTreeMap<(i64, u64), Connection>,
+    numbered: u64,
 }
 
 impl Traffic {
@@ -72,10 +102,12 @@ impl Traffic {
         Self {
             cluster,
             random: Random::new(options.seed ^ 0xf10e),
+            clocks: Clocks::new(options.seed ^ 0xc10c, options.interval_ns),
             denied_per_mille: options.denied_per_mille,
             world_per_mille: options.world_per_mille,
             interval: options.interval_ns.max(1),
-            live: std::collections::VecDeque::new(),
+            live: BTreeMap::new(),
+            numbered: 0,
         }
     }
 
@@ -83,7 +115,7 @@ impl Traffic {
         &self.cluster
     }
 
-    /// So many rows, in order of time.
+    /// So many rows, in order of their ends.
     pub(super) fn rows(&mut self, rows: usize, start: i64, span: i64) -> Vec<Row> {
         let mut made = Vec::with_capacity(rows + 8);
         while made.len() < rows {
@@ -91,18 +123,11 @@ impl Traffic {
             self.report_one(time, &mut made);
         }
         made.truncate(rows);
-        // What a connection reports later in its life falls into the span too.
-        let last = start + span - 1;
-        for row in &mut made {
-            let late = (row.time - last).max(0);
-            row.time -= late;
-            row.end_time = (row.end_time - late).max(row.time);
-        }
-        made.sort_by_key(|row| row.time);
+        made.sort_by_key(|row| row.end_time);
         made
     }
 
-    /// The rows of one occurrence at that time.
+    /// The rows of one occurrence that is over by that time.
     fn report_one(&mut self, time: i64, made: &mut Vec<Row>) {
         // Long lives are half of all rows; other occurrences have two to four rows each, a deny
         // one, so their chances are weighed by rows.
@@ -116,39 +141,44 @@ impl Traffic {
         }
     }
 
-    /// A connection that goes on: the oldest report is renewed if it is due, else one begins.
+    /// A connection that goes on: the one whose report is due, else one more.
     fn long(&mut self, time: i64, made: &mut Vec<Row>) {
-        let due = self.live.front().is_some_and(|oldest| oldest.reported + self.interval <= time);
-        if !due && self.live.len() < MAX_LIVE {
-            let mut connection = self.connection(time);
+        let due = self.live.first_entry().filter(|first| first.key().0 <= time);
+        let (connection, closes) = if let Some(due) = due {
+            (due.remove(), self.random.per_mille(20))
+        } else if self.live.len() < MAX_LIVE {
             // Most live since before anybody looked.
             let age = self.random.spread(1_000_000_000, 3_600_000_000_000) as i64;
-            connection.began = time - age;
-            self.report(&connection, time, State::Active, made);
-            connection.reported = time;
-            self.live.push_back(connection);
+            (self.connection(time - self.interval - age), false)
+        } else {
             return;
-        }
-        let Some(mut connection) = self.live.pop_front() else { return };
-        let closes = self.random.per_mille(20);
-        self.report(&connection, time, if closes { State::Closed } else { State::Active }, made);
-        connection.reported = time;
+        };
+        let state = if closes { State::Closed } else { State::Active };
+        self.report(&connection, time, Report::Interval(state), made);
         if !closes {
-            self.live.push_back(connection);
+            let next = |end: usize| {
+                let node = self.cluster.endpoints[end].node?;
+                Some(self.clocks.reading(node, time).next + self.clocks.ahead(node))
+            };
+            let next = next(connection.source).max(next(connection.destination));
+            self.numbered += 1;
+            self.live.insert((next.unwrap_or(time + self.interval), self.numbered), connection);
         }
     }
 
     /// Request, answer, end: the row of its first packet and that of the rest, at both ends.
     fn short(&mut self, time: i64, made: &mut Vec<Row>) {
-        let connection = Connection { requests: 1, ..self.connection(time) };
-        self.report(&connection, time, State::Open, made);
-        self.report(&connection, time, State::Closed, made);
+        let length = self.random.spread(20_000, 300_000_000) as i64;
+        let mut connection = Connection { requests: 1, ..self.connection(time - length) };
+        connection.began -= connection.rtt as i64;
+        self.report(&connection, time, Report::First, made);
+        self.report(&connection, time, Report::Rest(time, State::Closed), made);
     }
 
     fn dns(&mut self, time: i64, made: &mut Vec<Row>) {
         let dns = self.cluster.dns;
         let source = self.popular_pod();
-        let connection = Connection {
+        let mut connection = Connection {
             protocol: UDP,
             destination: self.pod_of(dns),
             destination_port: 53,
@@ -158,8 +188,9 @@ impl Traffic {
             answer: 80 + self.random.below(200) as u64,
             ..self.connection_between(source, dns, time)
         };
-        self.report(&connection, time, State::Open, made);
-        self.report(&connection, time, State::Closed, made);
+        connection.began -= (connection.rtt * connection.requests) as i64;
+        self.report(&connection, time, Report::First, made);
+        self.report(&connection, time, Report::Rest(time, State::Active), made);
     }
 
     fn ping(&mut self, time: i64, made: &mut Vec<Row>) {
@@ -168,9 +199,10 @@ impl Traffic {
             request: 56,
             answer: 56,
             requests: 5,
-            ..self.connection(time)
+            uniform: true,
+            ..self.connection(time - 2 * self.interval)
         };
-        self.report(&connection, time, State::Active, made);
+        self.report(&connection, time, Report::Interval(State::Active), made);
     }
 
     /// An attempt that the destination's policies deny; further ones fold.
@@ -183,15 +215,24 @@ impl Traffic {
         let policies = workload.isolation;
         let folded = self.random.per_mille(400);
         let count = if folded { self.random.spread(1, 40) } else { 1 };
-        let length = if folded { self.random.range(1_000_000, self.interval as u64) } else { 0 };
         let port = if self.random.per_mille(700) {
             workload.port
         } else {
             self.random.range(1, 10_000) as u16
         };
+        let node = self.cluster.endpoints[destination].node.unwrap_or_default();
+        let (time, end_time) = if folded {
+            let reading = self.clocks.reading(node, time);
+            let age = self.random.range(0, (reading.at - reading.previous) as u64) as i64;
+            let end_time = self.clocks.by_tick(node, reading.at - age);
+            (reading.previous, end_time.max(reading.previous))
+        } else {
+            let time = self.clocks.local(node, time);
+            (time, time)
+        };
         made.push(Row {
             time,
-            end_time: time + length as i64,
+            end_time,
             direction: Direction::Ingress,
             verdict: Verdict::Deny,
             reason: Reason::DefaultDeny,
@@ -215,62 +256,90 @@ impl Traffic {
     }
 
     /// The rows of both ends, or of the one that is a pod.
-    fn report(&mut self, connection: &Connection, time: i64, state: State, made: &mut Vec<Row>) {
-        let row = self.row(connection, time, state);
-        let wire = (connection.rtt / 2) as i64;
+    fn report(&mut self, connection: &Connection, time: i64, report: Report, made: &mut Vec<Row>) {
+        let counted = self.count(connection, report);
         let source = self.cluster.workload_of(connection.source).map(|from| from.egress);
         let destination = self.cluster.workload_of(connection.destination).map(|to| to.ingress);
-        let revision = |policies| if policies == 0 { Reason::NoPolicy } else { Reason::Policy };
         if let Some(policies) = source {
-            made.push(Row {
-                direction: Direction::Egress,
-                policies,
-                reason: revision(policies),
-                ..row.clone()
-            });
+            let row = self.row(connection, Direction::Egress, policies, time, report, counted);
+            made.push(row);
         }
         if let Some(policies) = destination {
-            made.push(Row {
-                time: row.time + wire,
-                end_time: row.end_time + wire,
-                direction: Direction::Ingress,
-                policies,
-                reason: revision(policies),
-                service: None,
-                rtt: row.rtt.map(|rtt| rtt / 3),
-                ..row
-            });
+            // Readings of another moment count other packets.
+            let counted = match report {
+                Report::Interval(_) => self.count(connection, report),
+                _ => counted,
+            };
+            let row = self.row(connection, Direction::Ingress, policies, time, report, counted);
+            made.push(row);
         }
     }
 
-    fn row(&mut self, connection: &Connection, time: i64, state: State) -> Row {
-        let first = state == State::Open;
+    /// What a row counts.
+    fn count(&mut self, connection: &Connection, report: Report) -> Counted {
         let per_packet = if connection.protocol == TCP { 66 } else { 42 };
-        let segments = |bytes: u64| bytes.div_ceil(1448).max(1);
-        let requests = match state {
-            State::Open => 1,
-            // Probes and polls come on the dot; the rest varies.
-            _ if connection.requests < 4 => connection.requests,
-            _ => self.random.range(connection.requests / 2, connection.requests * 2),
-        };
-        let (packets, bytes, reply_packets, reply_bytes) = if first {
-            (1, if connection.protocol == TCP { 74 } else { connection.request + 42 }, 0, 0)
-        } else {
-            let packets = requests * (segments(connection.request) + 1);
-            let reply_packets = requests * (segments(connection.answer) + 1);
-            (
-                packets,
-                requests * connection.request + packets * per_packet,
-                reply_packets,
-                requests * connection.answer + reply_packets * per_packet,
-            )
-        };
-        let length = match state {
-            State::Open => 0,
-            State::Active => self.interval - self.random.spread(1_000, 2_000_000_000) as i64,
-            State::Closed => connection.rtt as i64 + self.random.spread(20_000, 300_000_000) as i64,
+        if matches!(report, Report::First) {
+            let bytes = if connection.protocol == TCP { 74 } else { connection.request + 42 };
+            return Counted { requests: 1, packets: 1, bytes, reply_packets: 0, reply_bytes: 0 };
         }
-        .clamp(0, self.interval);
+        // Polls come on the dot; the rest varies.
+        let requests = match connection.requests {
+            few @ ..4 => few,
+            many => self.random.range(many / 2, many * 2),
+        };
+        let mut total = |each: u64| match requests * each {
+            total if connection.uniform || requests < 4 => total,
+            total => self.random.range(total - total / 8, total + total / 8 + 1),
+        };
+        let (sent, answered) = (total(connection.request), total(connection.answer));
+        let packets = sent.div_ceil(1448).max(requests) + requests;
+        let reply_packets = answered.div_ceil(1448).max(requests) + requests;
+        Counted {
+            requests,
+            packets,
+            bytes: sent + packets * per_packet,
+            reply_packets,
+            reply_bytes: answered + reply_packets * per_packet,
+        }
+    }
+
+    fn row(
+        &mut self,
+        connection: &Connection,
+        direction: Direction,
+        policies: usize,
+        time: i64,
+        report: Report,
+        counted: Counted,
+    ) -> Row {
+        let outgoing = direction == Direction::Egress;
+        let end = if outgoing { connection.source } else { connection.destination };
+        let node = self.cluster.endpoints[end].node.unwrap_or_default();
+        let wire = if outgoing { 0 } else { (connection.rtt / 2) as i64 };
+        let began = self.clocks.local(node, connection.began + wire);
+        let delay = if outgoing { connection.rtt } else { connection.response };
+        // The last packet is noted by the tick, and never before the first.
+        let (time, last, state) = match report {
+            Report::First => (began, began, State::Open),
+            Report::Rest(until, state) => {
+                // The first reply is timed exactly.
+                let replied = whole_milliseconds(began + delay as i64);
+                let last = self.clocks.by_tick(node, self.clocks.local(node, until));
+                (began, last.max(replied).max(began), state)
+            }
+            Report::Interval(state) => {
+                let reading = self.clocks.reading(node, time);
+                let whole = (reading.at - reading.previous) as u64;
+                let pause = match state {
+                    State::Closed => whole,
+                    _ => whole / counted.requests.max(1),
+                };
+                let last = reading.at - self.random.range(0, pause) as i64;
+                let begins = reading.previous.max(began);
+                (begins, self.clocks.by_tick(node, last).max(begins), state)
+            }
+        };
+        let first = state == State::Open;
         let flags = match state {
             State::Open => 0x02,
             State::Active => 0x18,
@@ -278,25 +347,25 @@ impl Traffic {
         };
         Row {
             time,
-            end_time: time + length,
-            direction: Direction::Egress,
+            end_time: last,
+            direction,
             verdict: Verdict::Allow,
-            reason: Reason::Policy,
-            policies: 0,
+            reason: if policies == 0 { Reason::NoPolicy } else { Reason::Policy },
+            policies,
             protocol: connection.protocol,
             source: connection.source,
             source_port: (connection.protocol != ICMP).then_some(connection.source_port),
             destination: connection.destination,
             destination_port: (connection.protocol != ICMP).then_some(connection.destination_port),
             tcp_flags: (connection.protocol == TCP).then_some(flags),
-            service: connection.service,
+            service: connection.service.filter(|_| outgoing),
             count: u64::from(first),
-            packets,
-            bytes,
-            reply_packets,
-            reply_bytes,
-            duration: (!first).then(|| (time + length - connection.began).max(0) as u64),
-            rtt: (!first).then_some(connection.rtt),
+            packets: counted.packets,
+            bytes: counted.bytes,
+            reply_packets: counted.reply_packets,
+            reply_bytes: counted.reply_bytes,
+            duration: (!first).then(|| whole_milliseconds((last - began).max(0)) as u64),
+            rtt: (!first).then(|| delay.next_multiple_of(1_000)),
             state,
         }
     }
@@ -317,8 +386,9 @@ impl Traffic {
         let destination = self.pod_of(to);
         let workload = &self.cluster.workloads[to];
         let (request, answer, port) = (workload.request, workload.answer, workload.port);
+        let uniform = self.random.per_mille(300);
         let vary = |random: &mut Random, bytes: u64| {
-            if random.per_mille(300) { bytes } else { random.range(bytes / 2, bytes * 2) }
+            if uniform { bytes } else { random.range(bytes / 2, bytes * 2) }
         };
         Connection {
             source,
@@ -329,10 +399,11 @@ impl Traffic {
             service: self.random.per_mille(700).then_some(to),
             began: time,
             rtt: self.random.spread(40_000, 900_000),
-            reported: time,
+            response: self.random.spread(4_000, 60_000),
             requests: self.random.spread(1, 400),
             request: vary(&mut self.random, request),
             answer: vary(&mut self.random, answer),
+            uniform,
         }
     }
 
