@@ -81,14 +81,16 @@ fn count(scene: &Scene, entry: *mut Connection, forward: bool) {
         atomic::add(packets, u64::from(scene.packets));
         atomic::add(bytes, u64::from(scene.bytes));
     }
-    touch(connection, scene.now);
+    let mut now = scene.now;
     let mut flags = 0;
     if !forward {
         flags = REPLIED;
         if connection.flags & REPLIED == 0 {
-            connection.reply_delay_ns = precise_now().saturating_sub(connection.first_ns);
+            now = precise_now();
+            connection.reply_delay_ns = now.saturating_sub(connection.first_ns);
         }
     }
+    touch(connection, now);
     if scene.packet().protocol == PROTOCOL_TCP {
         let tcp_flags = scene.packet().tcp_flags;
         flags |= tcp_state(tcp_flags, forward);

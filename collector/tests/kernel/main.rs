@@ -16,4 +16,5 @@ mod netns;
 mod policy;
 mod privileges;
 mod spoofing;
+mod times;
 mod traffic;

@@ -93,11 +93,13 @@ pub struct Connection {
     pub reply_packets: u64,
     /// Bytes of the responder.
     pub reply_bytes: u64,
-    /// First packet.
+    /// First packet, to the nanosecond.
     pub first_ns: u64,
-    /// Last packet of either side, as of the last clock tick (1 to 10 ms).
+    /// Last packet of either side, as of the last clock tick (1 to 10 ms) but never before the
+    /// first packet or the first reply.
     pub last_ns: u64,
-    /// First packet of the responder minus `first_ns`; 0 while there is none.
+    /// First packet of the responder minus `first_ns`, to the nanosecond; 0 while there is none,
+    /// or if nothing was seen before it.
     pub reply_delay_ns: u64,
     /// Policy set that allowed it.
     pub revision: u64,
@@ -178,9 +180,9 @@ pub struct Deny {
     pub packets: u64,
     /// Bytes on the wire, link header included.
     pub bytes: u64,
-    /// First attempt.
+    /// First attempt, to the nanosecond.
     pub first_ns: u64,
-    /// Last attempt, as of the last clock tick.
+    /// Last attempt, as of the last clock tick but never before the first one.
     pub last_ns: u64,
     /// Rule set that names the policies that isolate the pod, or the explicit deny.
     pub rule_set: u32,

@@ -35,7 +35,7 @@ pub const REASON_FRAGMENT: u8 = 9;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerdictEvent {
-    /// When the packet was judged.
+    /// When the packet was judged, to the nanosecond; `first_ns` of its entry.
     pub time_ns: u64,
     /// Policy set in force.
     pub revision: u64,
