@@ -310,12 +310,8 @@ fn deny_delta(
         bytes: value.bytes.saturating_sub(reported.bytes),
         since_ns: since_ns.max(value.first_ns),
     };
-    *reported = DenyReported {
-        count: value.count,
-        packets: value.packets,
-        bytes: value.bytes,
-        seen: scan,
-    };
+    *reported =
+        DenyReported { count: value.count, packets: value.packets, bytes: value.bytes, seen: scan };
     (delta.count > 0).then_some(delta)
 }
 
@@ -340,11 +336,6 @@ impl DenyReported {
         let submitted = value.flags & EVENT_SUBMITTED != 0;
         let (count, packets, bytes) =
             if submitted { (1, value.event_packets, value.event_bytes) } else { (0, 0, 0) };
-        Self {
-            count,
-            packets: u64::from(packets),
-            bytes: u64::from(bytes),
-            seen: 0,
-        }
+        Self { count, packets: u64::from(packets), bytes: u64::from(bytes), seen: 0 }
     }
 }
