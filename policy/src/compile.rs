@@ -7,9 +7,9 @@
 //! * a *rule set* is a list of rules, or of policies.
 //!
 //! So an entry `(subject, peer, direction, protocol, port) → rule set` is a fact that no later
-//! revision contradicts, and an update is: add what is new, switch pods and addresses over, remove
-//! what nobody uses. While pods and addresses are switched one by one, an old subject may meet a
-//! new identity and the other way round; [`Compiler::compile_transition`] has the entries for that.
+//! revision contradicts, and an update can add what is new, switch pods and addresses over, and
+//! remove what nobody uses. A revision has the entries of its own subjects and identities only:
+//! how an old subject meets a new identity during the switch is up to whoever updates the maps.
 
 mod blocks;
 mod identity;
@@ -64,8 +64,8 @@ pub struct Compiled {
     /// Blocks of addresses and the peer that stands for each.
     pub cidrs: FxHashMap<CidrKey, u32>,
     subjects: Vec<Arc<Subject>>,
-    known: Vec<Known>,
-    /// Keeps the tables' numbers from being forgotten while this revision is in use.
+    /// These two keep numbers from being forgotten while this revision is in use.
+    _known: Vec<Known>,
     _tables: Vec<Arc<PortTable>>,
 }
 
@@ -158,35 +158,12 @@ impl Compiler {
             policies: FxHashMap::default(),
             cidrs: FxHashMap::default(),
             subjects,
-            known: identities.known().to_vec(),
+            _known: identities.known().to_vec(),
             _tables: Vec::new(),
         };
         self.fill(&mut compiled, &identities);
         self.forget_unused();
         compiled
-    }
-
-    /// Entries that are in neither revision, for subjects of one that meet identities of the other:
-    /// to be inserted before the switch from `old` to `new` begins, and removed after it.
-    pub fn compile_transition(
-        &mut self,
-        old: &Compiled,
-        new: &Compiled,
-    ) -> FxHashMap<PolicyKey, u32> {
-        let mut entries = FxHashMap::default();
-        for (theirs, others) in [(old, new), (new, old)] {
-            let met: FxHashSet<u32> = theirs.known.iter().map(|known| known.id).collect();
-            let unmet =
-                Identities::new(others.known.iter().filter(|known| !met.contains(&known.id)));
-            if unmet.known().is_empty() {
-                continue;
-            }
-            let shared: FxHashSet<u32> = others.subjects.iter().map(|subject| subject.id).collect();
-            for subject in theirs.subjects.iter().filter(|subject| !shared.contains(&subject.id)) {
-                subject.identity_entries(&unmet, &mut self.rule_sets, &mut entries);
-            }
-        }
-        entries
     }
 
     /// The rules behind a number; none if it was never given out. Number 0 is the empty set.

@@ -93,12 +93,7 @@ pub fn decide(cluster: &Cluster, attempt: &Attempt) -> Outcome {
 }
 
 /// Judges an attempt at one pod.
-pub fn decide_for(
-    cluster: &Cluster,
-    pod: &Pod,
-    direction: Direction,
-    attempt: &Attempt,
-) -> Decision {
+fn decide_for(cluster: &Cluster, pod: &Pod, direction: Direction, attempt: &Attempt) -> Decision {
     let isolating: Vec<&NetworkPolicy> = cluster
         .policies
         .iter()

@@ -69,7 +69,6 @@ fn the_same_cluster_compiles_to_the_same_entries() {
     assert_eq!(first.endpoints, second.endpoints);
     assert_eq!(first.identities, second.identities);
     assert_eq!(first.policies, second.policies);
-    assert!(compiler.compile_transition(&first, &second).is_empty());
 }
 
 #[test]
