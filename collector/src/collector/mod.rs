@@ -6,6 +6,7 @@ mod threads;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
@@ -25,6 +26,8 @@ use stage::Stage;
 
 /// Work handed from one thread to the next ahead of it.
 const WORK_AHEAD: usize = 16;
+/// Counters that are reported less often would be of no use, and idle connections end before.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// A collector that is ready to run: programs loaded, nothing attached.
 pub struct Collector {
@@ -52,6 +55,10 @@ impl Collector {
         given("node", &config.node)?;
         if config.interval.is_zero() {
             return Err(CollectorError::Setting { setting: "interval", problem: "is zero" });
+        }
+        if config.interval > LONGEST_INTERVAL {
+            let problem = "is longer than an hour";
+            return Err(CollectorError::Setting { setting: "interval", problem });
         }
         let relay: RelayAddress = config.relay.parse()?;
         let source = ManifestDirectory::open(Path::new(&config.manifests))?;
@@ -122,20 +129,25 @@ impl Collector {
             })?
         };
         let uplink = uplink(&config, relay, outbox.clone(), health.clone());
-        let uplink = tokio::spawn(uplink.run(stop_uplink.clone(), config.drain));
+        let mut uplink = tokio::spawn(uplink.run(stop_uplink.clone(), config.drain));
         let source = tokio::spawn(source.run(states, stop_changes.clone()));
 
         let mut stages = [enforce, read, scan, join];
+        let mut uplink_gone = false;
         let stopped_early = tokio::select! {
             () = shutdown.cancelled() => false,
             () = any_gone(&mut stages) => true,
+            // Nobody has told it to stop yet, so it has panicked.
+            _ = &mut uplink => {
+                uplink_gone = true;
+                true
+            }
         };
         let [enforce, read, scan, join] = stages;
         let mut results = Vec::new();
         stop_changes.cancel();
-        if let Ok(ended) = source.await {
-            results.push(("weir-source", ended.map_err(CollectorError::from)));
-        }
+        let ended = source.await.map_err(|_| CollectorError::Ended("weir-source"));
+        results.push(("weir-source", ended.and_then(|ended| Ok(ended?))));
         results.push(enforce.finish().await);
         stop_reader.cancel();
         results.push(read.finish().await);
@@ -143,13 +155,18 @@ impl Collector {
         results.push(scan.finish().await);
         results.push(join.finish().await);
         stop_uplink.cancel();
-        if uplink.await.is_err() {
+        if uplink_gone || uplink.await.is_err() {
             results.push(("weir-uplink", Err(CollectorError::Ended("weir-uplink"))));
         }
         tracing::info!(unacknowledged_rows = outbox.state().rows, "the collector has stopped");
-        let failed = results.into_iter().find_map(|(_, result)| result.err());
-        match failed {
-            Some(error) => Err(error),
+        let mut failed =
+            results.into_iter().filter_map(|(stage, result)| Some((stage, result.err()?)));
+        let first = failed.next();
+        for (stage, error) in failed {
+            tracing::error!(stage, %error, "failed as well");
+        }
+        match first {
+            Some((_, error)) => Err(error),
             None if stopped_early => Err(CollectorError::Ended("collector")),
             None => Ok(()),
         }

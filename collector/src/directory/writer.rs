@@ -143,19 +143,19 @@ fn owners(cluster: &Cluster) -> FxHashMap<Address, EndpointInfo> {
             owners.insert(to_kernel(*address), info);
         }
     }
-    let node = |name: &str| {
+    let node = |name: Option<&str>| {
         let mut info = EndpointInfo::bare(EndpointKind::Node);
-        info.node = Some(name.to_owned());
+        info.node = name.map(str::to_owned);
         info
     };
     for pod in cluster.pods.iter().filter(|pod| pod.host_network && !pod.phase.is_terminal()) {
         for address in &pod.addresses {
-            owners.insert(to_kernel(*address), node(pod.node.as_deref().unwrap_or_default()));
+            owners.insert(to_kernel(*address), node(pod.node.as_deref()));
         }
     }
     for known in &cluster.nodes {
         for address in &known.addresses {
-            owners.insert(to_kernel(*address), node(&known.name));
+            owners.insert(to_kernel(*address), node(Some(&known.name)));
         }
     }
     let mut claims: FxHashMap<IpAddr, &Pod> = FxHashMap::default();

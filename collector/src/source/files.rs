@@ -117,8 +117,18 @@ impl Files {
             if name.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
-            // A file may go between listing and looking.
-            let Ok(metadata) = fs::metadata(&path) else { continue };
+            let metadata = match fs::metadata(&path) {
+                Ok(metadata) => metadata,
+                // A file may go between listing and looking.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    let name = short(&self.root, &path);
+                    self.problems
+                        .push(format!("{name}: cannot be read ({error}); it counts as before"));
+                    unreadable.push(path);
+                    continue;
+                }
+            };
             if metadata.is_dir() {
                 if depth < MAX_DEPTH {
                     self.list(&path, depth + 1, found, unreadable);
@@ -128,7 +138,10 @@ impl Files {
             } else if metadata.is_file() && is_manifest(&path) {
                 if found.len() == MAX_FILES {
                     let name = self.root.display();
-                    self.problems.push(format!("{name}: has more than {MAX_FILES} files"));
+                    self.problems.push(format!(
+                        "{name}: has more than {MAX_FILES} files, the others do not count: \
+                         put several objects into one file"
+                    ));
                     unreadable.push(directory.to_owned());
                     return;
                 }
@@ -173,12 +186,16 @@ impl Stamp {
 
 fn objects(path: &Path, metadata: &Metadata) -> Result<Vec<Object>, Vec<String>> {
     if metadata.len() > MAX_FILE_BYTES {
-        return Err(vec![format!("has more than {MAX_FILE_BYTES} bytes")]);
+        return Err(too_large());
     }
     let mut bytes = Vec::new();
     fs::File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut bytes))
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| vec![format!("cannot be read: {error}")])?;
+    // It may have grown since.
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(too_large());
+    }
     let text = String::from_utf8(bytes).map_err(|_| vec!["is not UTF-8 text".to_owned()])?;
     let mut objects = Vec::new();
     let mut problems = Vec::new();
@@ -193,6 +210,10 @@ fn objects(path: &Path, metadata: &Metadata) -> Result<Vec<Object>, Vec<String>>
         problems.push("is empty: remove the file to remove what it described".to_owned());
     }
     if problems.is_empty() { Ok(objects) } else { Err(problems) }
+}
+
+fn too_large() -> Vec<String> {
+    vec![format!("has more than {MAX_FILE_BYTES} bytes: split it into several files")]
 }
 
 fn ignored(object: &Object) -> Option<&str> {
