@@ -55,7 +55,7 @@ impl Place {
         body: impl FnOnce() -> R + Send + 'static,
     ) -> Result<JoinHandle<R>, LabError> {
         let namespace = self.inner.namespace.clone();
-        let (sender, entered) = std::sync::mpsc::channel();
+        let (sender, entered) = std::sync::mpsc::sync_channel(1);
         let handle = thread::Builder::new()
             .name(thread_name(&self.inner.label))
             .spawn(move || {

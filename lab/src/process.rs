@@ -3,8 +3,7 @@
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,23 +19,24 @@ const POLL: Duration = Duration::from_millis(5);
 /// comes when the *thread* that started it ends.
 #[derive(Debug)]
 pub(crate) struct Spawner {
-    requests: Mutex<Sender<Request>>,
+    requests: SyncSender<Request>,
 }
 
 struct Request {
     namespace: String,
     command: Command,
-    reply: Sender<Result<Child, LabError>>,
+    reply: SyncSender<Result<Child, LabError>>,
 }
 
 impl Spawner {
     pub(crate) fn start() -> Result<Self, LabError> {
-        let (requests, receiver) = channel();
+        // Whoever asks waits for the answer, so there is nothing to queue.
+        let (requests, receiver) = sync_channel(0);
         thread::Builder::new()
             .name("lab-spawner".to_owned())
             .spawn(move || serve(&receiver))
             .map_err(LabError::io("cannot start a thread"))?;
-        Ok(Self { requests: Mutex::new(requests) })
+        Ok(Self { requests })
     }
 
     pub(crate) fn spawn(&self, namespace: &str, command: Command) -> Result<Process, LabError> {
@@ -46,14 +46,11 @@ impl Spawner {
             namespace: namespace.to_owned(),
             source: io::ErrorKind::BrokenPipe.into(),
         };
-        let (reply, answer) = channel();
+        let (reply, answer) = sync_channel(1);
         let request = Request { namespace: namespace.to_owned(), command, reply };
-        {
-            let requests = self.requests.lock().map_err(|_| gone())?;
-            requests.send(request).map_err(|_| gone())?;
-        }
+        self.requests.send(request).map_err(|_| gone())?;
         let child = answer.recv().map_err(|_| gone())??;
-        Ok(Process { child, program: program.clone() })
+        Ok(Process { child, program })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Something done again and again inside a place.
 
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use crate::{LabError, Place};
 /// A running repetition. Dropping it ends it after the turn it is in.
 #[derive(Debug)]
 pub struct Background {
-    stop: Option<Sender<()>>,
+    /// Nothing is ever sent: the end of the channel is the word.
+    stop: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -19,7 +20,7 @@ pub fn repeat(
     pause: Duration,
     mut turn: impl FnMut() + Send + 'static,
 ) -> Result<Background, LabError> {
-    let (stop, stopped) = channel();
+    let (stop, stopped) = sync_channel(0);
     let thread = place.thread(move || {
         loop {
             turn();
