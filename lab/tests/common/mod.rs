@@ -32,16 +32,22 @@ pub(crate) fn create(spec: &LabSpec) -> Lab {
     Lab::create(spec).expect("these tests make network namespaces and need root")
 }
 
-/// Names of this process's namespaces.
-pub(crate) fn own_namespaces() -> Vec<String> {
-    namespaces_of(std::process::id())
+/// Names of the namespaces of a process's labs.
+pub(crate) fn namespaces_of(pid: u32) -> Vec<String> {
+    namespaces(&format!("weir-{pid}-"))
 }
 
-pub(crate) fn namespaces_of(pid: u32) -> Vec<String> {
-    let prefix = format!("weir-{pid}-");
+/// Names of the namespaces of the lab that has this one. Other tests of the process have labs too.
+pub(crate) fn namespaces_beside(namespace: &str) -> Vec<String> {
+    // weir-PID-START-LAB-NUMBER-LABEL
+    let end = namespace.match_indices('-').nth(3).unwrap().0;
+    namespaces(&namespace[..=end])
+}
+
+fn namespaces(prefix: &str) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir("/run/netns") else { return Vec::new() };
     entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.starts_with(&prefix))
+        .filter(|name| name.starts_with(prefix))
         .collect()
 }
