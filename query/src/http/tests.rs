@@ -336,12 +336,18 @@ async fn the_service_stops_when_told_even_while_it_answers() {
         limits: Limits { threads: 1, ..Limits::default() },
     };
     let query = Query::bind(config).await.unwrap();
-    let url = format!("http://{}/api/v1/sql", query.http_address());
+    let base = format!("http://{}", query.http_address());
     let token = tokio_util::sync::CancellationToken::new();
     let running = tokio::spawn(query.run(token.clone()));
     let sql = "select count(*) from generate_series(1, 9000000) a, generate_series(1, 9000000) b";
-    let asking = tokio::spawn(reqwest::Client::new().post(url).json(&json!({"sql": sql})).send());
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let question = client.post(format!("{base}/api/v1/sql")).json(&json!({"sql": sql}));
+    let asking = tokio::spawn(question.send());
+    eventually("the query's beginning", async || {
+        let metrics = client.get(format!("{base}/metrics")).send().await.unwrap();
+        metrics.text().await.unwrap().contains("weir_query_running 1\n")
+    })
+    .await;
     token.cancel();
     tokio::time::timeout(Duration::from_secs(30), running).await.unwrap().unwrap().unwrap();
     asking.abort();
