@@ -37,6 +37,6 @@ fn fail(message: &str) -> ! {
     for line in message.lines() {
         println!("cargo:warning={line}");
     }
-    println!("cargo:warning=the kernel programs could not be built: see above, or run ebpf/build");
+    println!("cargo:warning=the kernel programs could not be built, see above");
     std::process::exit(1)
 }

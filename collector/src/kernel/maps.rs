@@ -84,7 +84,10 @@ impl KernelMaps for Datapath {
         let adopt_until_ns = match known {
             Some((_, until)) => *until,
             None if self.adopt_for.is_zero() => 0,
-            None => MonotonicClock::now_ns() + self.adopt_for.as_nanos() as u64,
+            None => {
+                let adopt_for = u64::try_from(self.adopt_for.as_nanos()).unwrap_or(u64::MAX);
+                MonotonicClock::now_ns().saturating_add(adopt_for)
+            }
         };
         self.adopting.insert(ifindex, (endpoint.endpoint, adopt_until_ns));
         let entry = EndpointEntry { endpoint: *endpoint, adopt_until_ns };

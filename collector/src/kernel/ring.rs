@@ -37,7 +37,7 @@ impl RingReader {
         timeout: Duration,
         into: &mut Vec<VerdictEvent>,
     ) -> Result<usize, KernelError> {
-        let deadline = Instant::now() + timeout;
+        let begun = Instant::now();
         loop {
             let mut room = BATCH;
             self.malformed += drain(&mut self.denies, &mut room, into);
@@ -45,7 +45,7 @@ impl RingReader {
             if room < BATCH {
                 return Ok(BATCH - room);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = timeout.saturating_sub(begun.elapsed());
             if left.is_zero() {
                 return Ok(0);
             }
