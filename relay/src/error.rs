@@ -64,7 +64,10 @@ pub enum StoreError {
         source: object_store::Error,
     },
     /// A manifest does not hold what a manifest holds.
-    #[error("the manifest {path} is damaged: {source}; remove it to go back to the version before")]
+    #[error(
+        "the manifest {path} is damaged: {source}; restore it from a copy, or start with another --store directory: \
+             without it, rows that only it names would be swept away"
+    )]
     Manifest {
         /// The object.
         path: String,

@@ -99,7 +99,8 @@ impl Store {
     }
 
     /// Deletes data files that no manifest names: an earlier process died between writing them
-    /// and making them count. Their rows were acknowledged by no manifest and are not lost by this.
+    /// and making them count. Which of their rows will be sent again nobody knows any more, so they
+    /// go the way of all rows that were only in that process's memory.
     pub(crate) async fn sweep(&self, manifest: &Manifest) -> Result<(), StoreError> {
         let named: HashSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
         let failed = |source| StoreError::Object { what: "cannot list files".into(), source };

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -16,23 +15,10 @@ use tokio_util::sync::CancellationToken;
 /// Content type of [`exposition`].
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Whether the process is ready for traffic; shared between the process and its door.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
-
-impl Readiness {
-    /// Says whether the process is ready.
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+/// Says whether the process does its work at present.
+pub type Readiness = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A bound door that does not serve yet.
-#[derive(Debug)]
 pub struct Admin {
     listener: TcpListener,
     registry: Arc<Registry>,
@@ -90,7 +76,7 @@ async fn metrics(State((registry, _)): State<(Arc<Registry>, Readiness)>) -> Res
 }
 
 async fn ready(State((_, readiness)): State<(Arc<Registry>, Readiness)>) -> Response {
-    if readiness.get() {
+    if readiness() {
         "ready\n".into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use prometheus_client::registry::Registry;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use weir_collector::enforcer::{Established, Startup};
 use weir_collector::{Collector, CollectorConfig};
+use weir_service::admin::Readiness;
 use weir_service::settings::{self, Period, required};
 use weir_service::shutdown::Parts;
 
@@ -84,11 +86,14 @@ impl CollectorCommand {
         let collector = Collector::start(settings.into_config()?)?;
         let mut registry = Registry::default();
         collector.register_metrics(&mut registry);
+        let status = collector.status();
+        // Ready once a policy set is in the kernel, even an empty one.
+        let ready: Readiness = Arc::new(move || status().policy_revision > 0);
         let mut doors = json!({});
         let mut parts = Parts::new(STOP_DEADLINE);
         parts.spawn("collector", |token| collector.run(token));
         if let Some(address) = admin {
-            doors["admin"] = json!(spawn_admin(&mut parts, address, registry).await?);
+            doors["admin"] = json!(spawn_admin(&mut parts, address, registry, ready).await?);
         }
         tracing::info!(%doors, "collector runs");
         self.process.tell_ready(&doors)?;

@@ -63,9 +63,8 @@ pub(crate) async fn spawn_admin(
     parts: &mut Parts,
     address: SocketAddr,
     registry: Registry,
+    readiness: Readiness,
 ) -> anyhow::Result<SocketAddr> {
-    let readiness = Readiness::default();
-    readiness.set(true);
     let admin = Admin::bind(address, Arc::new(registry), readiness).await?;
     let bound = admin.address()?;
     parts.spawn("admin", |token| admin.run(token));

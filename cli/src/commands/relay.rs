@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use prometheus_client::registry::Registry;
@@ -61,7 +62,8 @@ impl RelayCommand {
         let mut parts = Parts::new(STOP_DEADLINE);
         parts.spawn("relay", |token| relay.run(token));
         if let Some(address) = admin {
-            doors["admin"] = json!(spawn_admin(&mut parts, address, registry).await?);
+            doors["admin"] =
+                json!(spawn_admin(&mut parts, address, registry, Arc::new(|| true)).await?);
         }
         tracing::info!(%doors, "relay serves");
         self.process.tell_ready(&doors)?;

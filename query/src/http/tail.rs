@@ -127,14 +127,16 @@ impl Follower {
     async fn new_rows(&mut self) -> Result<Vec<Event>, QueryError> {
         let view = self.app.engine.snapshots().hot.refresh().await;
         let view = view.map_err(|error| QueryError::Unavailable(error.to_string()))?;
-        let seen = self.seen.replace(Seen::of(&view));
+        let seen = self.seen;
         let mut events = Vec::new();
         if let Some(batches) = seen.map(|seen| seen.missed(&view)).filter(|missed| *missed > 0) {
             events.push(missed(&json!({ "batches": batches })));
         }
         let after = seen.filter(|seen| seen.epoch == view.epoch).map_or(0, |seen| seen.position);
+        let now_seen = Some(Seen::of(&view));
         let hot = view.after(after);
         if hot.is_empty() {
+            self.seen = now_seen;
             return Ok(events);
         }
         let snapshot = Snapshot { hot, stored: Arc::new(Manifest::default()), warnings: vec![] };
@@ -158,6 +160,8 @@ impl Follower {
                     if truncated {
                         events.push(missed(&json!({ "rows_beyond": limit })));
                     }
+                    // Only now: what failed half way is looked at again.
+                    self.seen = now_seen;
                     return Ok(events);
                 }
             }
