@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use weir_lab::net::link::Offloads;
 use weir_lab::{LabSpec, Place};
 
@@ -13,6 +14,9 @@ use crate::weir::wait_for;
 const SENT_BYTES: usize = 24 << 20;
 const ANSWERED_BYTES: usize = 3 << 20;
 const PORT: u16 = 9000;
+/// Little enough under way that no queue on the way overflows: what is dropped between the nodes
+/// is on one interface and not on the next.
+const WINDOW_BYTES: usize = 128 << 10;
 
 fn spec() -> LabSpec {
     LabSpec::default()
@@ -25,6 +29,7 @@ fn spec() -> LabSpec {
 /// Sends a known amount one way and another one back, and closes.
 fn transfer(client: &Place, server: &Place, to: SocketAddr) {
     let listener = server.enter(|| TcpListener::bind(to).unwrap()).unwrap();
+    set_socket_recv_buffer_size(&listener, WINDOW_BYTES).unwrap();
     let serving = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut received = Vec::new();
@@ -34,6 +39,7 @@ fn transfer(client: &Place, server: &Place, to: SocketAddr) {
     });
     let mut stream =
         client.enter(|| TcpStream::connect_timeout(&to, Duration::from_secs(20)).unwrap()).unwrap();
+    set_socket_recv_buffer_size(&stream, WINDOW_BYTES).unwrap();
     stream.write_all(&vec![9; SENT_BYTES]).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     let mut answer = Vec::new();
@@ -95,7 +101,7 @@ fn check(offloads_at_pods: bool, place: fn(&Cluster) -> (&Place, &'static str)) 
     // The last segments may still be under way when both ends have closed.
     let after = wait_for("the connection to be over", || {
         let first = counted(counting, link);
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_secs(1));
         (first == counted(counting, link)).then_some(first)
     });
     cluster.stop_collectors();
