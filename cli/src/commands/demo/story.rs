@@ -107,7 +107,7 @@ impl<'a> Story<'a> {
         );
         println!("\n$ weir sql \"{DENIED}\"");
         let command = tokio::process::Command::new(std::env::current_exe()?)
-            .args(["sql", "--url", &self.url(), &format!("{DENIED} order by time limit 3")])
+            .args(["sql", "--url", &self.url(), DENIED])
             .status();
         anyhow::ensure!(command.await?.success(), "weir sql failed");
         Ok(())
