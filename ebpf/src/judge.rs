@@ -29,12 +29,13 @@ pub fn judge(scene: &mut Scene) {
     let remote = scene.remote();
     let identity = identity(remote);
     let endpoint = scene.endpoint();
-    let (flags, subject) = (endpoint.flags, endpoint.subject);
+    let (flags, view) = (endpoint.flags, &endpoint.enforced);
+    let subject = view.subject;
     let ingress = scene.direction == DIRECTION_INGRESS;
     let (isolated_by, port_prefixes, cidr_flag) = if ingress {
-        (endpoint.isolated_by_ingress, endpoint.port_prefixes_ingress, CIDR_INGRESS)
+        (view.isolated_by_ingress, view.port_prefixes_ingress, CIDR_INGRESS)
     } else {
-        (endpoint.isolated_by_egress, endpoint.port_prefixes_egress, CIDR_EGRESS)
+        (view.isolated_by_egress, view.port_prefixes_egress, CIDR_EGRESS)
     };
     let mut rule_set_identity = 0;
     let mut rule_set_cidr = 0;
@@ -48,7 +49,7 @@ pub fn judge(scene: &mut Scene) {
             verdict = VERDICT_DENY;
         }
         REASON_NOT_READY
-    } else if flags & isolation(scene.direction) == 0 {
+    } else if view.flags & isolation(scene.direction) == 0 {
         REASON_NO_POLICY
     } else {
         let mut search = Search {
@@ -71,7 +72,7 @@ pub fn judge(scene: &mut Scene) {
             },
         };
         rule_set_identity = find(&mut search);
-        search.key.peer = if flags & cidr_flag != 0 {
+        search.key.peer = if view.flags & cidr_flag != 0 {
             cidr_peer(remote, subject, u32::from(scene.direction))
         } else {
             PEER_ANY

@@ -144,7 +144,7 @@ impl Scene {
         if flags & READY == 0 {
             flags & DENY_NOT_READY != 0
         } else {
-            flags & isolation(self.direction) != 0
+            self.endpoint().enforced.flags & isolation(self.direction) != 0
         }
     }
 

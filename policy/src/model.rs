@@ -3,6 +3,7 @@
 mod cluster;
 mod policy;
 mod selector;
+mod tier;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,7 @@ use std::net::IpAddr;
 pub use cluster::{Cluster, precedence};
 pub use policy::{Direction, IpBlock, NetworkPolicy, Peer, Port, PortRule, Rule};
 pub use selector::{Operator, Requirement, Selector};
+pub use tier::{Action, Tier, TierKind, TierPeer, TierPods, TierPolicy, TierRule};
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
@@ -26,14 +28,18 @@ pub struct Namespace {
     pub name: String,
     /// Its labels, with [`NAMESPACE_NAME_LABEL`].
     pub labels: Labels,
+    /// Denies of its pods are only reported.
+    pub audit: bool,
+    /// Denies of its pods are logged where logging is delegated to namespaces.
+    pub log_denies: bool,
 }
 
 impl Namespace {
-    /// A namespace with the label that the API server would add.
+    /// A namespace with the label that the API server would add, and without annotations.
     pub fn new(name: impl Into<String>, mut labels: Labels) -> Self {
         let name = name.into();
         labels.insert(NAMESPACE_NAME_LABEL.into(), name.clone());
-        Self { name, labels }
+        Self { name, labels, audit: false, log_denies: false }
     }
 }
 
@@ -192,8 +198,19 @@ pub struct ServicePort {
     pub name: Option<String>,
     /// The number that clients dial.
     pub port: u16,
+    /// What the pods behind it listen on.
+    pub target: TargetPort,
     /// Its protocol.
     pub protocol: Protocol,
+}
+
+/// `targetPort` of a service's port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TargetPort {
+    /// The same number on every pod.
+    Number(u16),
+    /// The port of that name on each pod.
+    Name(String),
 }
 
 /// A node.
@@ -201,6 +218,8 @@ pub struct ServicePort {
 pub struct Node {
     /// Its name.
     pub name: String,
+    /// Its labels.
+    pub labels: Labels,
     /// Its own addresses.
     pub addresses: Vec<IpAddr>,
 }

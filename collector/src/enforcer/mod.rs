@@ -467,7 +467,7 @@ fn add_addresses(cluster: &mut Cluster, node: &str, addresses: Vec<IpAddr>) {
     let index = match cluster.nodes.iter().position(|known| known.name == node) {
         Some(index) => index,
         None => {
-            cluster.nodes.push(Node { name: node.to_owned(), addresses: Vec::new() });
+            cluster.nodes.push(Node { name: node.to_owned(), ..Node::default() });
             cluster.nodes.len() - 1
         }
     };

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rustc_hash::FxHashMap;
-use weir_abi::endpoint::{AUDIT, CUT_ESTABLISHED, DENY_NOT_READY, Endpoint, READY};
+use weir_abi::endpoint::{AUDIT, CUT_ESTABLISHED, DENY_NOT_READY, Endpoint, READY, SubjectView};
 use weir_abi::policy::{CIDR_PREFIX_BASE, CidrV4, CidrV6, PolicyKey};
 use weir_abi::{Address, DIRECTION_EGRESS, DIRECTION_INGRESS};
 use weir_flow::values::Direction;
@@ -64,7 +64,7 @@ pub(super) fn endpoint(
     compiled: &CompiledEndpoint,
     options: &Options,
 ) -> Endpoint {
-    let mut flags = compiled.flags | READY;
+    let mut flags = READY;
     if options.audit {
         flags |= AUDIT;
     }
@@ -75,13 +75,16 @@ pub(super) fn endpoint(
     Endpoint {
         revision,
         endpoint: id,
-        subject: compiled.subject,
         flags,
-        isolated_by_ingress: compiled.isolated_by_ingress,
-        isolated_by_egress: compiled.isolated_by_egress,
-        port_prefixes_ingress: compiled.port_prefixes_ingress,
-        port_prefixes_egress: compiled.port_prefixes_egress,
-        reserved: 0,
+        enforced: SubjectView {
+            subject: compiled.subject,
+            flags: compiled.flags,
+            isolated_by_ingress: compiled.isolated_by_ingress,
+            isolated_by_egress: compiled.isolated_by_egress,
+            port_prefixes_ingress: compiled.port_prefixes_ingress,
+            port_prefixes_egress: compiled.port_prefixes_egress,
+        },
+        audited: SubjectView::default(),
         address_v4,
         address_v6,
     }
@@ -98,13 +101,9 @@ pub(super) fn unready_endpoint(
     Endpoint {
         revision,
         endpoint: id,
-        subject: 0,
         flags: if startup == Startup::Closed { DENY_NOT_READY } else { 0 },
-        isolated_by_ingress: 0,
-        isolated_by_egress: 0,
-        port_prefixes_ingress: 0,
-        port_prefixes_egress: 0,
-        reserved: 0,
+        enforced: SubjectView::default(),
+        audited: SubjectView::default(),
         address_v4,
         address_v6,
     }

@@ -191,12 +191,12 @@ impl Applier {
     /// The passages that an update needs: none unless both pods and addresses switch.
     fn passages(&mut self, target: &MapState) -> Passages {
         let subjects = |state: &MapState| -> FxHashSet<u32> {
-            state.endpoints.values().map(|endpoint| endpoint.subject).collect()
+            state.endpoints.values().map(|endpoint| endpoint.enforced.subject).collect()
         };
         let old_subjects = subjects(&self.present);
         let switches = self.present.endpoints.iter().any(|(interface, endpoint)| {
             let next = target.endpoints.get(interface);
-            next.is_some_and(|next| next.subject != endpoint.subject)
+            next.is_none_or(|next| next.enforced.subject != endpoint.enforced.subject)
         });
         let mut passages = Passages::default();
         if !switches {
@@ -251,7 +251,7 @@ impl Applier {
     ) -> Result<(), KernelError> {
         let values: Vec<(PolicyKey, PolicyValue)> = entries
             .iter()
-            .map(|(key, rule_set)| (*key, PolicyValue { rule_set: *rule_set, reserved: 0 }))
+            .map(|(key, rule_set)| (*key, PolicyValue { rule_set: *rule_set, ..PolicyValue::NONE }))
             .collect();
         note(&mut self.present.policies, entries, kernel.insert_policies(&values))
     }

@@ -52,7 +52,11 @@ fn cluster() -> Cluster {
             cluster_ips: vec![ip("10.96.0.1")],
             ..Service::default()
         }],
-        nodes: vec![Node { name: "n1".into(), addresses: vec![ip("192.168.0.1")] }],
+        nodes: vec![Node {
+            name: "n1".into(),
+            addresses: vec![ip("192.168.0.1")],
+            ..Node::default()
+        }],
         ..Cluster::default()
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, net::Ipv4Addr, time::Duration};
 
 use weir_abi::{
     Address, DIRECTION_EGRESS, PROTOCOL_TCP,
-    endpoint::{CIDR_EGRESS, Endpoint, ISOLATED_EGRESS, READY},
+    endpoint::{CIDR_EGRESS, Endpoint, ISOLATED_EGRESS, READY, SubjectView},
     policy::{CIDR_PREFIX_BASE, CidrV4, IDENTITY_FIRST_POD, PEER_CIDR, PolicyKey, PolicyValue},
 };
 
@@ -99,7 +99,7 @@ fn fill(datapath: &mut Datapath) -> Result<(), KernelError> {
             port_prefix: 16,
             reserved: [0; 3],
         };
-        (key, PolicyValue { rule_set: 1, reserved: 0 })
+        (key, PolicyValue { rule_set: 1, ..PolicyValue::NONE })
     };
     let mut policies: Vec<_> =
         (0..POLICIES).map(|index| rule(2 + index / 200, index % 200, 80)).collect();
@@ -125,13 +125,15 @@ fn fill(datapath: &mut Datapath) -> Result<(), KernelError> {
     let endpoint = Endpoint {
         revision: 1,
         endpoint: 1,
-        subject: SUBJECT,
-        flags: READY | ISOLATED_EGRESS | CIDR_EGRESS,
-        isolated_by_ingress: 0,
-        isolated_by_egress: 9,
-        port_prefixes_ingress: 0,
-        port_prefixes_egress: 1 << 16,
-        reserved: 0,
+        flags: READY,
+        enforced: SubjectView {
+            subject: SUBJECT,
+            flags: ISOLATED_EGRESS | CIDR_EGRESS,
+            isolated_by_egress: 9,
+            port_prefixes_egress: 1 << 16,
+            ..SubjectView::default()
+        },
+        audited: SubjectView::default(),
         address_v4: address(POD),
         address_v6: [0; 16],
     };

@@ -7,7 +7,10 @@ use std::{
 
 use weir_abi::{
     PROTOCOL_TCP, PROTOCOL_UDP,
-    endpoint::{Endpoint, READY},
+    endpoint::{
+        CIDR_EGRESS, CIDR_INGRESS, Endpoint, ISOLATED_EGRESS, ISOLATED_INGRESS, READY, SubjectView,
+        TIERS_EGRESS, TIERS_INGRESS,
+    },
     event::VerdictEvent,
     policy::{PolicyKey, PolicyValue},
 };
@@ -36,18 +39,25 @@ pub(crate) struct Fixture {
     pub(crate) scanner: TableScanner,
 }
 
-/// An endpoint with these flags, `READY` among them, and no rules.
+/// Flags that are a [`SubjectView`]'s.
+const OF_VIEW: u32 =
+    ISOLATED_INGRESS | ISOLATED_EGRESS | CIDR_INGRESS | CIDR_EGRESS | TIERS_INGRESS | TIERS_EGRESS;
+
+/// An endpoint with these flags, its view's and its own, `READY` among them, and no rules.
 pub(crate) fn endpoint(flags: u32) -> Endpoint {
     Endpoint {
         revision: 1,
         endpoint: ENDPOINT,
-        subject: SUBJECT,
-        flags: flags | READY,
-        isolated_by_ingress: ISOLATED_BY[0],
-        isolated_by_egress: ISOLATED_BY[1],
-        port_prefixes_ingress: 0,
-        port_prefixes_egress: 0,
-        reserved: 0,
+        flags: flags & !OF_VIEW | READY,
+        enforced: SubjectView {
+            subject: SUBJECT,
+            flags: flags & OF_VIEW,
+            isolated_by_ingress: ISOLATED_BY[0],
+            isolated_by_egress: ISOLATED_BY[1],
+            port_prefixes_ingress: 0,
+            port_prefixes_egress: 0,
+        },
+        audited: SubjectView::default(),
         address_v4: address(IpAddr::V4(POD)),
         address_v6: address(IpAddr::V6(POD_V6)),
     }
@@ -95,12 +105,14 @@ impl Fixture {
     pub(crate) fn allow(&mut self, mut key: PolicyKey, rule_set: u32) {
         key.subject = SUBJECT;
         let bit = if key.protocol == 0 { 17 } else { u32::from(key.port_prefix) };
-        self.datapath.insert_policies(&[(key, PolicyValue { rule_set, reserved: 0 })]).unwrap();
+        self.datapath
+            .insert_policies(&[(key, PolicyValue { rule_set, ..PolicyValue::NONE })])
+            .unwrap();
         self.update(|endpoint| {
             if key.direction == weir_abi::DIRECTION_INGRESS {
-                endpoint.port_prefixes_ingress |= 1 << bit;
+                endpoint.enforced.port_prefixes_ingress |= 1 << bit;
             } else {
-                endpoint.port_prefixes_egress |= 1 << bit;
+                endpoint.enforced.port_prefixes_egress |= 1 << bit;
             }
         });
     }

@@ -84,7 +84,7 @@ fn identity_and_block_both_name_their_rules() {
     // The blocks are not asked about until the endpoint says there are some.
     assert!(fixture.sends_tcp(1, 80, SYN));
     assert_eq!(fixture.event().rule_set_cidr, 7);
-    fixture.update(|endpoint| endpoint.flags |= CIDR_EGRESS);
+    fixture.update(|endpoint| endpoint.enforced.flags |= CIDR_EGRESS);
     assert!(fixture.sends_tcp(2, 80, SYN));
     let event = fixture.event();
     assert_eq!((event.rule_set_identity, event.rule_set_cidr), (0, 2));
@@ -163,7 +163,7 @@ fn an_established_connection_is_kept_or_cut_as_told() {
         fixture.events();
         fixture.update(|endpoint| {
             endpoint.revision = 2;
-            endpoint.flags |= ISOLATED_INGRESS;
+            endpoint.enforced.flags |= ISOLATED_INGRESS;
         });
         assert_eq!(fixture.gets_tcp(9, 80, ACK), !cut);
         assert_eq!(fixture.sends_tcp(80, 9, ACK), !cut);

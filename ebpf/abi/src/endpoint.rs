@@ -2,9 +2,9 @@
 
 use crate::{Address, layout};
 
-/// Policies select the pod for ingress.
+/// Of a [`SubjectView`]: NetworkPolicies select the pod for ingress.
 pub const ISOLATED_INGRESS: u32 = 1 << 0;
-/// Policies select the pod for egress.
+/// Of a [`SubjectView`]: NetworkPolicies select the pod for egress.
 pub const ISOLATED_EGRESS: u32 = 1 << 1;
 /// The pod's policy is compiled and in the maps. Without it packets are judged by
 /// [`DENY_NOT_READY`] and say `not_ready`.
@@ -13,12 +13,41 @@ pub const READY: u32 = 1 << 2;
 pub const DENY_NOT_READY: u32 = 1 << 3;
 /// Would-be denies pass and are reported as `audit`.
 pub const AUDIT: u32 = 1 << 4;
-/// The subject has ingress CIDR entries, so the CIDR trie is worth a lookup.
+/// Of a [`SubjectView`]: it has ingress CIDR entries, so the CIDR trie is worth a lookup.
 pub const CIDR_INGRESS: u32 = 1 << 5;
-/// The subject has egress CIDR entries.
+/// Of a [`SubjectView`]: it has egress CIDR entries.
 pub const CIDR_EGRESS: u32 = 1 << 6;
 /// Established connections are judged again when the endpoint's revision changes.
 pub const CUT_ESTABLISHED: u32 = 1 << 7;
+/// Of a [`SubjectView`]: rules of the admin or baseline tier apply to ingress, so that entries have
+/// to be looked up whether NetworkPolicies isolate the pod or not.
+pub const TIERS_INGRESS: u32 = 1 << 8;
+/// Of a [`SubjectView`]: rules of the admin or baseline tier apply to egress.
+pub const TIERS_EGRESS: u32 = 1 << 9;
+
+/// What a set of policies says about a pod, but for the entries.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubjectView {
+    /// Whose policy entries apply; 0 if there is none.
+    pub subject: u32,
+    /// `ISOLATED_…`, `CIDR_…` and `TIERS_…`.
+    pub flags: u32,
+    /// Rule set naming the policies that isolate ingress; 0 if none does.
+    pub isolated_by_ingress: u32,
+    /// Rule set naming the policies that isolate egress; 0 if none does.
+    pub isolated_by_egress: u32,
+    /// Bit *n* is set if the subject has entries of port prefix length *n* (0 to 16), bit
+    /// [`crate::policy::ANY_PROTOCOL_BIT`] if it has entries for every protocol. Ingress.
+    pub port_prefixes_ingress: u32,
+    /// The same for egress.
+    pub port_prefixes_egress: u32,
+}
+
+layout!(SubjectView, size = 24, align = 4, {
+    subject @ 0, flags @ 4, isolated_by_ingress @ 8, isolated_by_egress @ 12,
+    port_prefixes_ingress @ 16, port_prefixes_egress @ 20,
+});
 
 /// Who a pod is and what isolates it.
 ///
@@ -30,31 +59,22 @@ pub struct Endpoint {
     pub revision: u64,
     /// Never reused while the maps live, unlike interface indexes.
     pub endpoint: u32,
-    /// Whose policy entries apply.
-    pub subject: u32,
-    /// `ISOLATED_INGRESS` and the other bits of this module.
+    /// [`READY`], [`DENY_NOT_READY`], [`AUDIT`] and [`CUT_ESTABLISHED`].
     pub flags: u32,
-    /// Rule set naming the policies that isolate ingress; 0 if none does.
-    pub isolated_by_ingress: u32,
-    /// Rule set naming the policies that isolate egress; 0 if none does.
-    pub isolated_by_egress: u32,
-    /// Bit *n* is set if the subject has entries of port prefix length *n* (0 to 16), bit
-    /// [`crate::policy::ANY_PROTOCOL_BIT`] if it has entries for every protocol. Ingress.
-    pub port_prefixes_ingress: u32,
-    /// The same for egress.
-    pub port_prefixes_egress: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// The policies in force.
+    pub enforced: SubjectView,
+    /// The same and those that are audited: what they deny beyond `enforced` passes and is reported
+    /// as `audit`. Subject 0 if no policy that selects the pod is audited.
+    pub audited: SubjectView,
     /// The pod's IPv4 address, IPv4-mapped; all zero if it has none.
     pub address_v4: Address,
     /// The pod's IPv6 address; all zero if it has none.
     pub address_v6: Address,
 }
 
-layout!(Endpoint, size = 72, align = 8, {
-    revision @ 0, endpoint @ 8, subject @ 12, flags @ 16, isolated_by_ingress @ 20,
-    isolated_by_egress @ 24, port_prefixes_ingress @ 28, port_prefixes_egress @ 32, reserved @ 36,
-    address_v4 @ 40, address_v6 @ 56,
+layout!(Endpoint, size = 96, align = 8, {
+    revision @ 0, endpoint @ 8, flags @ 12, enforced @ 16, audited @ 40, address_v4 @ 64,
+    address_v6 @ 80,
 });
 
 /// An endpoint as it is in the kernel.
@@ -69,7 +89,7 @@ pub struct EndpointEntry {
     pub adopt_until_ns: u64,
 }
 
-layout!(EndpointEntry, size = 80, align = 8, { endpoint @ 0, adopt_until_ns @ 72 });
+layout!(EndpointEntry, size = 104, align = 8, { endpoint @ 0, adopt_until_ns @ 96 });
 
 /// Element of map `ENDPOINTS`, an array in memory that the kernel and user space share: every
 /// packet needs it, and this is the cheapest there is.
@@ -88,7 +108,7 @@ pub struct EndpointSlot {
     pub copies: [EndpointEntry; SLOT_COPIES as usize],
 }
 
-layout!(EndpointSlot, size = 328, align = 8, { ifindex @ 0, current @ 4, copies @ 8 });
+layout!(EndpointSlot, size = 424, align = 8, { ifindex @ 0, current @ 4, copies @ 8 });
 
 /// Slots of `ENDPOINTS`; a power of two.
 pub const SLOTS: u32 = 4_096;

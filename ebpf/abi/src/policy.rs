@@ -4,13 +4,18 @@
 //!
 //! 1. `identity` = `IDENTITIES[remote address]`, else [`IDENTITY_WORLD`].
 //! 2. `cidr` = longest match of `{s, d, remote address}` in `CIDRS_V4` or `CIDRS_V6` if the
-//!    endpoint's flags say there are entries, else [`PEER_ANY`]. A CIDR's entries carry the rules
+//!    subject's flags say there are entries, else [`PEER_ANY`]. A CIDR's entries carry the rules
 //!    of every block that contains it and of rules without peers, so the longest prefix hides
 //!    nothing.
 //! 3. For each of the two peers, the longest port prefix first, then the entry for every protocol:
-//!    the first entry found of `POLICY` allows and names its rule set. An entry carries the rules
-//!    of every shorter prefix, so again the first one found is the whole answer for that peer.
-//! 4. The connection is allowed if either peer allows; the rules that allowed it are both sets.
+//!    the first entry found of `POLICY` is that peer's. An entry carries the rules of every shorter
+//!    prefix, so the first one found is the whole answer for that peer. Where there is none,
+//!    [`PolicyValue::NONE`] is.
+//! 4. The admin tier: the smaller `admin` of both decides, unless it passes on. All rules of the
+//!    subject's admin tier are numbered in their order, so the smaller one comes first.
+//! 5. NetworkPolicies, if they isolate the pod: allowed if either peer has a `rule_set`, and the
+//!    rules that allowed it are both sets; else denied.
+//! 6. The baseline tier, likewise by `baseline`; without a rule the packet is allowed.
 
 use crate::{Address, layout};
 
@@ -54,17 +59,59 @@ layout!(PolicyKey, size = 16, align = 4, {
     subject @ 0, peer @ 4, port @ 8, direction @ 10, protocol @ 11, port_prefix @ 12, reserved @ 13,
 });
 
-/// Value of hash map `POLICY`: an allow and the rules that make it.
+/// Value of hash map `POLICY`: what the rules that cover a key say.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolicyValue {
-    /// Names the rules; user space keeps the table, and an id is never given another meaning.
+    /// NetworkPolicy rules that allow; 0 if none does. User space keeps the table, and a number is
+    /// never given another meaning.
     pub rule_set: u32,
+    /// First rule of the admin tier, as [`decision`] has it.
+    pub admin: u32,
+    /// Names that rule.
+    pub admin_rule_set: u32,
+    /// First rule of the baseline tier, likewise.
+    pub baseline: u32,
+    /// Names that rule.
+    pub baseline_rule_set: u32,
     /// Reserved, zero.
     pub reserved: u32,
 }
 
-layout!(PolicyValue, size = 8, align = 4, { rule_set @ 0, reserved @ 4 });
+layout!(PolicyValue, size = 24, align = 4, {
+    rule_set @ 0, admin @ 4, admin_rule_set @ 8, baseline @ 12, baseline_rule_set @ 16,
+    reserved @ 20,
+});
+
+impl PolicyValue {
+    /// No rule says anything.
+    pub const NONE: Self = Self {
+        rule_set: 0,
+        admin: NO_DECISION,
+        admin_rule_set: 0,
+        baseline: NO_DECISION,
+        baseline_rule_set: 0,
+        reserved: 0,
+    };
+}
+
+/// Bits of a [`decision`] that are its action.
+pub const ACTION_MASK: u32 = 3;
+/// The packet is allowed.
+pub const ACTION_ALLOW: u32 = 0;
+/// The packet is denied.
+pub const ACTION_DENY: u32 = 1;
+/// The next tier decides.
+pub const ACTION_PASS: u32 = 2;
+/// No rule of a tier: after every other, and the next tier decides.
+pub const NO_DECISION: u32 = u32::MAX;
+
+/// A rule of a tier: its place among the subject's rules of that tier and direction, below 2³⁰ - 1,
+/// and its action.
+#[inline(always)]
+pub const fn decision(place: u32, action: u32) -> u32 {
+    place << 2 | action
+}
 
 /// Data of the LPM trie `CIDRS_V4` (after the prefix length). Value: the CIDR peer (`u32`).
 /// Prefix length = 64 + the block's own.

@@ -139,6 +139,7 @@ pub(super) fn parse(text: &str) -> Result<Case, CaseError> {
             namespaces: namespaces.clone(),
             pods: pods.clone(),
             policies: read_policies(step.policies, &at)?,
+            tier_policies: Vec::new(),
             services: Vec::new(),
         };
         let probes = step
@@ -233,7 +234,10 @@ fn nodes(pods: &[Pod]) -> Vec<Node> {
             }
         }
     }
-    nodes.into_iter().map(|(name, addresses)| Node { name: name.to_owned(), addresses }).collect()
+    nodes
+        .into_iter()
+        .map(|(name, addresses)| Node { name: name.to_owned(), addresses, ..Node::default() })
+        .collect()
 }
 
 fn read_policies(raw: Vec<Value>, at: &str) -> Result<Vec<NetworkPolicy>, CaseError> {

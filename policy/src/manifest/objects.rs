@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use self::workload::OwnerReference;
 use super::error::{FieldPath, Problem};
+use super::policy::raw::IntOrText;
 use super::words;
 use crate::model::{
-    ContainerPort, Labels, Namespace, Node, Phase, Pod, Protocol, Service, ServicePort,
+    ContainerPort, Labels, Namespace, Node, Phase, Pod, Protocol, Service, ServicePort, TargetPort,
 };
 
 #[derive(Default, Deserialize)]
@@ -190,9 +191,11 @@ struct RawServiceSpec {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct RawServicePort {
     name: Option<String>,
     port: u16,
+    target_port: Option<IntOrText>,
     protocol: Option<String>,
 }
 
@@ -218,6 +221,7 @@ pub(super) fn service(value: Value) -> Result<Service, Problem> {
         ports.push(ServicePort {
             name: port.name.filter(|name| !name.is_empty()),
             port: port.port,
+            target: target(port.target_port, port.port, &at)?,
             protocol: protocol(port.protocol.as_deref(), &at)?,
         });
     }
@@ -228,6 +232,21 @@ pub(super) fn service(value: Value) -> Result<Service, Problem> {
         selector: spec.selector.unwrap_or_default(),
         ports,
     })
+}
+
+fn target(raw: Option<IntOrText>, port: u16, at: &FieldPath) -> Result<TargetPort, Problem> {
+    match raw {
+        None => Ok(TargetPort::Number(port)),
+        Some(IntOrText::Text(name)) => Ok(TargetPort::Name(name)),
+        Some(IntOrText::Int(number)) => match u16::try_from(number) {
+            // As the API server defaults it.
+            Ok(0) => Ok(TargetPort::Number(port)),
+            Ok(number) => Ok(TargetPort::Number(number)),
+            Err(_) => {
+                Err(at.key("targetPort").problem(format!("is {number}: ports go from 1 to 65535")))
+            }
+        },
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -255,5 +274,6 @@ pub(super) fn node(value: Value) -> Result<Node, Problem> {
             addresses.push(words::address(&entry.address).map_err(|message| at.problem(message))?);
         }
     }
-    Ok(Node { name: raw.metadata.name()?, addresses })
+    let labels = raw.metadata.labels.take().unwrap_or_default();
+    Ok(Node { name: raw.metadata.name()?, labels, addresses })
 }

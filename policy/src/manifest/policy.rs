@@ -1,6 +1,6 @@
 //! NetworkPolicy as strictly as the API server reads it, with its defaults.
 
-mod raw;
+pub(super) mod raw;
 
 use ipnet::IpNet;
 use serde_json::Value;
@@ -46,6 +46,8 @@ pub(super) fn policy(value: Value) -> Result<NetworkPolicy, Problem> {
         isolates_egress,
         ingress,
         egress,
+        audit: false,
+        log_allows: false,
     })
 }
 

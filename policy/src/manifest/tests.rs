@@ -94,6 +94,7 @@ spec:
             ],
         }],
         egress: vec![Rule::default()],
+        ..NetworkPolicy::default()
     };
     assert_eq!(policies(text), [expected]);
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use super::{Namespace, NetworkPolicy, Node, Phase, Pod, Service};
+use super::{Namespace, NetworkPolicy, Node, Phase, Pod, Service, TierPolicy};
 
 /// Everything that decides a verdict, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,8 +13,10 @@ pub struct Cluster {
     pub namespaces: Vec<Namespace>,
     /// Pods.
     pub pods: Vec<Pod>,
-    /// Policies.
+    /// NetworkPolicies.
     pub policies: Vec<NetworkPolicy>,
+    /// Policies of the tiers before and after them.
+    pub tier_policies: Vec<TierPolicy>,
     /// Services.
     pub services: Vec<Service>,
     /// Nodes.

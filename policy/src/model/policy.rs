@@ -22,6 +22,10 @@ pub struct NetworkPolicy {
     pub ingress: Vec<Rule>,
     /// Egress rules as written, of no effect unless it isolates egress.
     pub egress: Vec<Rule>,
+    /// Denies are only reported.
+    pub audit: bool,
+    /// What it allows is logged where logging is delegated to policies.
+    pub log_allows: bool,
 }
 
 impl NetworkPolicy {

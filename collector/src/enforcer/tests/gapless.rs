@@ -37,7 +37,7 @@ type Answer = (bool, u32, u32);
 
 /// The programs' lookup, over the maps.
 fn ask(maps: &MapState, (interface, direction, remote, port): Question) -> Option<Answer> {
-    let endpoint = maps.endpoints.get(&interface)?;
+    let endpoint = maps.endpoints.get(&interface)?.enforced;
     let (isolated, has_blocks, isolated_by, prefixes) = if direction == DIRECTION_INGRESS {
         (
             ISOLATED_INGRESS,
@@ -149,6 +149,7 @@ fn policy() -> impl Strategy<Value = NetworkPolicy> {
                 isolates_egress,
                 ingress,
                 egress,
+                ..NetworkPolicy::default()
             }
         },
     )
@@ -190,7 +191,11 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         namespaces: vec![Namespace::new("ns0", labels(app)), Namespace::new("ns1", labels(1))],
         pods,
         policies,
-        nodes: vec![Node { name: "n1".into(), addresses: vec![IpAddr::from([10, 0, 0, 8])] }],
+        nodes: vec![Node {
+            name: "n1".into(),
+            addresses: vec![IpAddr::from([10, 0, 0, 8])],
+            ..Node::default()
+        }],
         ..Cluster::default()
     })
 }

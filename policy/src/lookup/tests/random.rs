@@ -71,6 +71,7 @@ pub(super) fn cluster(source: &mut Source) -> Cluster {
         policies: (0..1 + source.below(4)).map(|_| policy(source)).collect(),
         services: Vec::new(),
         nodes: source.several(2, node),
+        ..Cluster::default()
     };
     unique(&mut cluster);
     cluster
@@ -156,7 +157,7 @@ fn node(source: &mut Source) -> Node {
     let name = source.pick(&NODES).to_owned();
     let mut addresses = source.several(2, address);
     addresses.push(format!("10.0.2.{}", source.below(4)).parse().unwrap());
-    Node { name, addresses }
+    Node { name, addresses, ..Node::default() }
 }
 
 fn labels(source: &mut Source) -> Labels {
@@ -209,6 +210,7 @@ fn policy(source: &mut Source) -> NetworkPolicy {
         isolates_egress: !source.one_in(3),
         ingress: source.several(3, rule),
         egress: source.several(3, rule),
+        ..NetworkPolicy::default()
     }
 }
 

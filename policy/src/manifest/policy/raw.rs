@@ -106,7 +106,7 @@ pub(super) struct RawRequirement {
 }
 
 /// A port: number or name.
-pub(super) enum IntOrText {
+pub(in crate::manifest) enum IntOrText {
     Int(i64),
     Text(String),
 }
