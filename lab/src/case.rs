@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use weir_collector::enforcer::EnforceError;
 use weir_policy::case::{Case, Step};
 use weir_policy::evaluate::{Attempt, decide};
-use weir_policy::explain::explain;
+use weir_policy::explain::sentence;
 
 use crate::LabError;
 use crate::probe::{self, Outcome, ProbeOptions, Prober};
@@ -296,7 +296,7 @@ impl<'a> Table<'a> {
                 expect: probe.expect,
                 attempt: **attempt,
                 allowed: decide(&step.cluster, attempt).is_allowed(),
-                explanation: explain(&step.cluster, attempt),
+                explanation: sentence(&step.cluster, attempt),
                 outcome,
             });
         }

@@ -7,7 +7,7 @@
 //! | [`evaluate`] | the verdict on one attempt, read straight off the API's text; slow and plain |
 //! | [`compile`] | the entries of the kernel's maps, with ids that outlive a revision |
 //! | [`lookup`] | the kernel's lookup over compiled entries |
-//! | [`explain`] | one sentence about a verdict |
+//! | [`explain`] | why, clause by clause and in one sentence, and the least change |
 //! | [`case`] | connectivity tables: the files of `weir policy test` |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]

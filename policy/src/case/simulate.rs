@@ -4,7 +4,7 @@ use weir_flow::values::PolicyRule;
 
 use super::{Case, Probe, Why};
 use crate::evaluate::{Attempt, Decision, Outcome};
-use crate::explain::{explain, rule_text};
+use crate::explain::{rule_text, sentence};
 use crate::lookup::SimulatedNodes;
 
 /// What to run of a case.
@@ -65,7 +65,7 @@ pub fn simulate(case: &Case, options: SimulateOptions) -> Vec<ProbeResult> {
                 let outcome = nodes.decide(&step.cluster, attempt);
                 let allowed = outcome.is_allowed();
                 if allowed != probe.expect {
-                    let explanation = explain(&step.cluster, attempt);
+                    let explanation = sentence(&step.cluster, attempt);
                     result.wrong.push(WrongAttempt { attempt: *attempt, allowed, explanation });
                 }
                 result.misattributed.extend(misattributed(probe, &outcome));

@@ -112,16 +112,17 @@ fn a_wrong_probe_is_explained() {
     let explanation = |index: usize| results[index].wrong[0].explanation.as_str();
     assert_eq!(
         explanation(0),
-        "ingress of x/a is isolated by x/p; nearest rule x/p[0] covers x/b (10.0.0.2) but not \
+        "Denied: ingress of x/a is isolated by x/p, whose nearest rule (1st) covers x/b but not \
          TCP 81"
     );
     assert_eq!(
         explanation(1),
-        "ingress of x/a is isolated by x/p; nearest rule x/p[0] covers TCP 80 but not 192.0.2.1"
+        "Denied: ingress of x/a is isolated by x/p, whose nearest rule (1st) covers TCP 80 but not \
+         192.0.2.1"
     );
     assert_eq!(
         explanation(2),
-        "egress of x/b is not isolated by any policy; ingress of x/a is allowed by x/p[0]"
+        "Allowed: egress of x/b is not isolated by any policy; ingress of x/a is allowed by x/p[0]"
     );
     assert!(results[3].is_right());
     assert_eq!(results[3].misattributed, ["egress isolated by [], expected [x/p]"]);
