@@ -29,8 +29,8 @@ pub struct Case {
 /// The whole state of a cluster and what must be true of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Namespaces, pods, policies and nodes in force. Nodes have no addresses but those of their
-    /// pods on the host network.
+    /// Namespaces, pods, policies of all kinds and nodes in force. Nodes have no addresses but those
+    /// of their pods on the host network.
     pub cluster: Cluster,
     /// Who should reach whom.
     pub probes: Vec<Probe>,
@@ -87,7 +87,8 @@ impl fmt::Display for End {
     }
 }
 
-/// What decided, as `namespace/name` for policies and `namespace/name[rule]` for rules.
+/// What decided, as `namespace/name` for policies and `namespace/name[rule]` for rules; without
+/// namespace for policies that have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(default)]
 pub struct Why {
@@ -95,10 +96,14 @@ pub struct Why {
     pub egress_isolated_by: Vec<String>,
     /// Rules that allow it there.
     pub egress_allowed_by: Vec<String>,
+    /// The rule that denies it there, also if the deny is only reported.
+    pub egress_denied_by: Vec<String>,
     /// Policies that isolate the destination.
     pub ingress_isolated_by: Vec<String>,
     /// Rules that allow it there.
     pub ingress_allowed_by: Vec<String>,
+    /// The rule that denies it there, also if the deny is only reported.
+    pub ingress_denied_by: Vec<String>,
 }
 
 /// A case file that cannot be run.

@@ -2,12 +2,22 @@
 //!
 //! Slow and plain on purpose: this is what the compiled form is tested against, and what *explain*
 //! and *what-if* may use. One walk over all policies for each question, nothing remembered.
+//!
+//! In order: the pod's own node is always allowed; the admin tier; NetworkPolicies, where they
+//! isolate the pod; the baseline tier; else it is allowed. Audited policies are left out first: what
+//! is denied without them is denied. What only they deny passes with verdict `audit`.
+
+mod network;
+mod tier;
 
 use std::net::IpAddr;
 
 use weir_flow::values::{PolicyRule, Reason, Verdict};
 
-use crate::model::{Cluster, Direction, NetworkPolicy, Peer, Pod, Port, PortRule, Rule};
+pub use network::{rule_allows, rule_has_peer, rule_has_port, selects};
+pub use tier::{tier_policies_of, tier_rule_covers, tier_rule_has_peer, tier_rule_has_port};
+
+use crate::model::{Cluster, Direction, Pod, Port, PortRule, Tier};
 
 /// Kind of [`PolicyRule`]s that come from a NetworkPolicy.
 pub const NETWORK_POLICY: &str = "NetworkPolicy";
@@ -58,7 +68,7 @@ impl Outcome {
         [&self.egress, &self.ingress]
             .into_iter()
             .flatten()
-            .all(|decision| decision.verdict == Verdict::Allow)
+            .all(|decision| decision.verdict != Verdict::Deny)
     }
 
     /// The decision in that direction.
@@ -73,13 +83,15 @@ impl Outcome {
 /// What one pod's policies say to an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Allow or deny.
+    /// What comes of it; `audit` is a deny that passes.
     pub verdict: Verdict,
     /// Why.
     pub reason: Reason,
-    /// Allow: every rule that allowed. Deny: the policies that isolate the pod. Sorted.
+    /// Allowed by a tier, or explicitly denied: the rule. Allowed by NetworkPolicies: every rule
+    /// that allowed. Denied by them: the policies that isolate the pod. Sorted.
     pub rules: Vec<PolicyRule>,
-    /// The policies that isolate the pod in this direction, whatever the verdict. Sorted.
+    /// The NetworkPolicies that isolate the pod in this direction, whatever the verdict; those in
+    /// audit among them unless it is denied without them. Sorted.
     pub isolated_by: Vec<PolicyRule>,
 }
 
@@ -94,85 +106,69 @@ pub fn decide(cluster: &Cluster, attempt: &Attempt) -> Outcome {
 
 /// Judges an attempt at one pod.
 fn decide_for(cluster: &Cluster, pod: &Pod, direction: Direction, attempt: &Attempt) -> Decision {
-    let isolating: Vec<&NetworkPolicy> = cluster
-        .policies
-        .iter()
-        .filter(|policy| policy.isolates(direction) && selects(policy, pod))
-        .collect();
-    let isolated_by = sorted(isolating.iter().map(|policy| rule_name(policy, None)).collect());
-    let decided = |verdict, reason, rules: Vec<PolicyRule>| Decision {
-        verdict,
-        reason,
-        rules: sorted(rules),
-        isolated_by: isolated_by.clone(),
+    let at = Place { cluster, pod, direction, attempt };
+    let enforced = judge(&at, |is_audited| !is_audited);
+    let decision =
+        if enforced.verdict == Verdict::Deny { enforced } else { audited(judge(&at, |_| true)) };
+    if cluster.namespace(&pod.namespace).audit { audited(decision) } else { decision }
+}
+
+fn audited(decision: Decision) -> Decision {
+    let verdict = match decision.verdict {
+        Verdict::Deny | Verdict::Audit => Verdict::Audit,
+        Verdict::Allow => Verdict::Allow,
     };
-    if is_own_node(cluster, pod, attempt.remote(direction)) {
+    Decision { verdict, ..decision }
+}
+
+/// What is judged, and for whom.
+struct Place<'a> {
+    cluster: &'a Cluster,
+    pod: &'a Pod,
+    direction: Direction,
+    attempt: &'a Attempt,
+}
+
+/// The decision of those policies that count: it is asked whether they are audited.
+fn judge(at: &Place<'_>, counts: impl Fn(bool) -> bool) -> Decision {
+    let isolating = network::isolating(at, &counts);
+    let isolated_by = network::names(&isolating);
+    let decided = |verdict, reason, mut rules: Vec<PolicyRule>| {
+        rules.sort();
+        rules.dedup();
+        Decision { verdict, reason, rules, isolated_by: isolated_by.clone() }
+    };
+    if is_own_node(at) {
         return decided(Verdict::Allow, Reason::NodeTraffic, Vec::new());
     }
-    if isolating.is_empty() {
-        return decided(Verdict::Allow, Reason::NoPolicy, Vec::new());
-    }
-    let allowing: Vec<PolicyRule> = isolating
-        .iter()
-        .flat_map(|policy| {
-            (0_u32..)
-                .zip(policy.rules(direction))
-                .filter(|(_, rule)| rule_allows(cluster, policy, rule, direction, attempt))
-                .map(|(index, _)| rule_name(policy, Some(index)))
+    let by_tier = |tier| {
+        Some(match tier::decide(at, tier, &counts)? {
+            tier::Decided::Allow(rule) => decided(Verdict::Allow, Reason::Policy, vec![rule]),
+            tier::Decided::Deny(rule) => decided(Verdict::Deny, Reason::ExplicitDeny, vec![rule]),
         })
-        .collect();
+    };
+    if let Some(decision) = by_tier(Tier::Admin) {
+        return decision;
+    }
+    if isolating.is_empty() {
+        return by_tier(Tier::Baseline)
+            .unwrap_or_else(|| decided(Verdict::Allow, Reason::NoPolicy, Vec::new()));
+    }
+    let allowing = network::allowing(at, &isolating);
     if allowing.is_empty() {
         return decided(Verdict::Deny, Reason::DefaultDeny, isolated_by.clone());
     }
     decided(Verdict::Allow, Reason::Policy, allowing)
 }
 
-/// Whether a policy applies to a pod.
-pub fn selects(policy: &NetworkPolicy, pod: &Pod) -> bool {
-    policy.namespace == pod.namespace && policy.pod_selector.matches(&pod.labels)
+fn is_own_node(at: &Place<'_>) -> bool {
+    let Place { cluster, pod, direction, attempt } = at;
+    let remote = attempt.remote(*direction);
+    cluster.pod_at(remote).is_none()
+        && pod.node.as_deref().is_some_and(|node| cluster.node_has(node, remote))
 }
 
-/// Whether one rule allows an attempt.
-pub fn rule_allows(
-    cluster: &Cluster,
-    policy: &NetworkPolicy,
-    rule: &Rule,
-    direction: Direction,
-    attempt: &Attempt,
-) -> bool {
-    rule_has_peer(cluster, policy, rule, attempt.remote(direction))
-        && rule_has_port(cluster, rule, attempt)
-}
-
-/// Whether one rule's peers cover an address.
-pub fn rule_has_peer(
-    cluster: &Cluster,
-    policy: &NetworkPolicy,
-    rule: &Rule,
-    remote: IpAddr,
-) -> bool {
-    rule.peers.is_empty()
-        || rule.peers.iter().any(|peer| match peer {
-            Peer::Block(block) => {
-                block.cidr.contains(&remote)
-                    && !block.except.iter().any(|except| except.contains(&remote))
-            }
-            Peer::Pods { namespaces, pods } => cluster.pod_at(remote).is_some_and(|pod| {
-                let namespace_matches = match namespaces {
-                    Some(selector) => selector.matches(&cluster.namespace(&pod.namespace).labels),
-                    None => pod.namespace == policy.namespace,
-                };
-                namespace_matches
-                    && pods.as_ref().is_none_or(|selector| selector.matches(&pod.labels))
-            }),
-        })
-}
-
-/// Whether one rule's ports cover the attempt's.
-pub fn rule_has_port(cluster: &Cluster, rule: &Rule, attempt: &Attempt) -> bool {
-    rule.ports.is_empty() || rule.ports.iter().any(|port| has_port(cluster, port, attempt))
-}
-
+/// Whether the attempt is to one of these ports. Names are those of the destination's pod.
 fn has_port(cluster: &Cluster, rule: &PortRule, attempt: &Attempt) -> bool {
     rule.protocol.number() == attempt.protocol
         && match &rule.port {
@@ -184,22 +180,5 @@ fn has_port(cluster: &Cluster, rule: &PortRule, attempt: &Attempt) -> bool {
         }
 }
 
-fn is_own_node(cluster: &Cluster, pod: &Pod, remote: IpAddr) -> bool {
-    cluster.pod_at(remote).is_none()
-        && pod.node.as_deref().is_some_and(|node| cluster.node_has(node, remote))
-}
-
-fn rule_name(policy: &NetworkPolicy, rule: Option<u32>) -> PolicyRule {
-    PolicyRule {
-        kind: NETWORK_POLICY.into(),
-        namespace: policy.namespace.clone(),
-        name: policy.name.clone(),
-        rule,
-    }
-}
-
-fn sorted(mut rules: Vec<PolicyRule>) -> Vec<PolicyRule> {
-    rules.sort();
-    rules.dedup();
-    rules
-}
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,18 @@
 //! Kubernetes manifests into the model.
 //!
-//! NetworkPolicies are read as strictly as the API server would, because a misread policy is a hole
-//! or an outage. Other objects are read leniently: what policies need is checked, the rest skipped.
+//! Policies of all kinds are read as strictly as the API server would, because a misread policy is a
+//! hole or an outage, and so is what decides about logs. Other objects are read leniently: what policies need is checked, the rest skipped.
 //! A bad object never hides the others of its text.
 
+mod annotations;
 mod error;
+mod logging;
 mod objects;
 mod policy;
+mod selector;
+mod strict;
 mod text;
+mod tier;
 mod words;
 
 use serde_json::Value;
@@ -15,7 +20,7 @@ use serde_json::Value;
 pub use error::{FieldPath, ManifestError, ObjectName, Segment};
 
 use self::error::Problem;
-use crate::model::{Namespace, NetworkPolicy, Node, Pod, Service};
+use crate::model::{Namespace, NetworkLogging, NetworkPolicy, Node, Pod, Service, TierPolicy};
 
 /// Longest text that is looked at.
 pub const MAX_TEXT_BYTES: usize = 64 << 20;
@@ -29,6 +34,10 @@ pub enum Object {
     Pod(Pod),
     /// A policy.
     NetworkPolicy(NetworkPolicy),
+    /// A policy of a tier before or after NetworkPolicies.
+    TierPolicy(TierPolicy),
+    /// What is exported as log records.
+    NetworkLogging(NetworkLogging),
     /// A service.
     Service(Service),
     /// A node.
@@ -137,15 +146,40 @@ fn read(mut value: Value, defaults: Option<&ItemDefaults>) -> Result<Object, Pro
         (_, "NetworkPolicy") if api_version == "networking.k8s.io/v1" => {
             policy::policy(value).map(Object::NetworkPolicy)
         }
-        ("" | "networking.k8s.io" | "extensions", "NetworkPolicy") => Err(Problem::at(
-            "apiVersion",
-            format!(
-                "is {api_version}, but NetworkPolicies are read as networking.k8s.io/v1: change it"
-            ),
-        )),
+        ("" | "networking.k8s.io" | "extensions", "NetworkPolicy") => {
+            Err(other_version(&kind, &api_version, "networking.k8s.io/v1"))
+        }
+        ("policy.networking.k8s.io", "AdminNetworkPolicy") if api_version == tier::V1ALPHA1 => {
+            tier::admin(value).map(Object::TierPolicy)
+        }
+        ("policy.networking.k8s.io", "BaselineAdminNetworkPolicy")
+            if api_version == tier::V1ALPHA1 =>
+        {
+            tier::baseline(value).map(Object::TierPolicy)
+        }
+        ("policy.networking.k8s.io", "ClusterNetworkPolicy") if api_version == tier::V1ALPHA2 => {
+            tier::cluster(value).map(Object::TierPolicy)
+        }
+        ("" | "policy.networking.k8s.io", "AdminNetworkPolicy" | "BaselineAdminNetworkPolicy") => {
+            Err(other_version(&kind, &api_version, tier::V1ALPHA1))
+        }
+        ("" | "policy.networking.k8s.io", "ClusterNetworkPolicy") => {
+            Err(other_version(&kind, &api_version, tier::V1ALPHA2))
+        }
+        ("networking.gke.io", "NetworkLogging") if api_version == logging::VERSION => {
+            logging::logging(value).map(Object::NetworkLogging)
+        }
+        ("" | "networking.gke.io", "NetworkLogging") => {
+            Err(other_version(&kind, &api_version, logging::VERSION))
+        }
         ("" | "apps" | "batch" | "networking.k8s.io", _) => Ok(Object::Ignored { kind }),
         _ => Ok(Object::Ignored { kind: format!("{kind}.{group}") }),
     }
+}
+
+/// A kind that is known, in a version that is not.
+fn other_version(kind: &str, version: &str, expected: &str) -> Problem {
+    Problem::at("apiVersion", format!("is {version}, but {kind} is read as {expected}: change it"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The cluster as policies see it. Plain values, already checked and defaulted.
 
 mod cluster;
+mod logging;
 mod policy;
 mod selector;
 mod tier;
@@ -10,6 +11,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 pub use cluster::{Cluster, precedence};
+pub use logging::{LogRule, NetworkLogging};
 pub use policy::{Direction, IpBlock, NetworkPolicy, Peer, Port, PortRule, Rule};
 pub use selector::{Operator, Requirement, Selector};
 pub use tier::{Action, Tier, TierKind, TierPeer, TierPods, TierPolicy, TierRule};

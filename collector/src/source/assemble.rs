@@ -33,6 +33,8 @@ pub(super) fn assemble<'a>(
             Object::Namespace(namespace) => cluster.namespaces.push(namespace.clone()),
             Object::Pod(pod) => cluster.pods.push(pod.clone()),
             Object::NetworkPolicy(policy) => cluster.policies.push(policy.clone()),
+            Object::TierPolicy(policy) => cluster.tier_policies.push(policy.clone()),
+            Object::NetworkLogging(logging) => cluster.logging = Some(*logging),
             Object::Service(service) => cluster.services.push(service.clone()),
             Object::Node(node) => cluster.nodes.push(node.clone()),
             Object::Ignored { .. } => {}
@@ -47,6 +49,8 @@ fn name(object: &Object) -> Option<(&str, &str, &str)> {
         Object::Namespace(namespace) => ("Namespace", "", &namespace.name),
         Object::Pod(pod) => ("Pod", &pod.namespace, &pod.name),
         Object::NetworkPolicy(policy) => ("NetworkPolicy", &policy.namespace, &policy.name),
+        Object::TierPolicy(policy) => (policy.kind.as_str(), "", &policy.name),
+        Object::NetworkLogging(_) => ("NetworkLogging", "", "default"),
         Object::Service(service) => ("Service", &service.namespace, &service.name),
         Object::Node(node) => ("Node", "", &node.name),
         Object::Ignored { .. } => return None,

@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Case, CaseError, DEFAULT_NODE, End, Probe, Step, Why};
-use crate::evaluate::Attempt;
-use crate::manifest::{self, Object};
-use crate::model::{
-    Cluster, ContainerPort, Labels, Namespace, NetworkPolicy, Node, Phase, Pod, Protocol,
-};
+use crate::evaluate::{Attempt, NETWORK_POLICY};
+use crate::manifest::{self, ManifestError, Object};
+use crate::model::{Cluster, ContainerPort, Labels, Namespace, Node, Phase, Pod, Protocol};
 
 #[derive(Deserialize)]
 struct RawCase {
@@ -21,11 +19,22 @@ struct RawCase {
     namespaces: Vec<RawNamespace>,
     #[serde(default)]
     pods: Vec<RawPod>,
+    #[serde(default)]
+    nodes: Vec<RawNode>,
     steps: Vec<RawStep>,
 }
 
 #[derive(Deserialize)]
 struct RawNamespace {
+    name: String,
+    #[serde(default)]
+    labels: Labels,
+    #[serde(default)]
+    annotations: Labels,
+}
+
+#[derive(Deserialize)]
+struct RawNode {
     name: String,
     #[serde(default)]
     labels: Labels,
@@ -79,6 +88,7 @@ struct RawStep {
     policies: Vec<Value>,
     namespaces: Option<Vec<RawNamespace>>,
     pods: Option<Vec<RawPod>>,
+    nodes: Option<Vec<RawNode>>,
     #[serde(default)]
     probes: Vec<RawProbe>,
 }
@@ -125,6 +135,7 @@ pub(super) fn parse(text: &str) -> Result<Case, CaseError> {
     }
     let mut namespaces = read_namespaces(raw.namespaces, "namespaces")?;
     let mut pods = read_pods(raw.pods, "pods")?;
+    let mut node_labels = read_nodes(raw.nodes, "nodes")?;
     let mut steps = Vec::with_capacity(raw.steps.len());
     for (index, step) in raw.steps.into_iter().enumerate() {
         let at = format!("steps[{index}]");
@@ -134,14 +145,16 @@ pub(super) fn parse(text: &str) -> Result<Case, CaseError> {
         if let Some(raw) = step.pods {
             pods = read_pods(raw, &format!("{at}.pods"))?;
         }
-        let cluster = Cluster {
-            nodes: nodes(&pods),
+        if let Some(raw) = step.nodes {
+            node_labels = read_nodes(raw, &format!("{at}.nodes"))?;
+        }
+        let mut cluster = Cluster {
+            nodes: nodes(&pods, &node_labels),
             namespaces: namespaces.clone(),
             pods: pods.clone(),
-            policies: read_policies(step.policies, &at)?,
-            tier_policies: Vec::new(),
-            services: Vec::new(),
+            ..Cluster::default()
         };
+        read_policies(step.policies, &mut cluster, &at)?;
         let probes = step
             .probes
             .into_iter()
@@ -165,7 +178,34 @@ fn read_namespaces(raw: Vec<RawNamespace>, at: &str) -> Result<Vec<Namespace>, C
             return Err(fault(format!("{at}[{index}].name"), message));
         }
     }
-    Ok(raw.into_iter().map(|raw| Namespace::new(raw.name, raw.labels)).collect())
+    let at = |index: usize| format!("{at}[{index}]");
+    raw.into_iter()
+        .enumerate()
+        .map(|(index, raw)| {
+            let manifest = json!({
+                "apiVersion": "v1", "kind": "Namespace",
+                "metadata":
+                    {"name": raw.name, "labels": raw.labels, "annotations": raw.annotations},
+            });
+            match manifest::parse_value(manifest) {
+                Ok(Object::Namespace(namespace)) => Ok(namespace),
+                Ok(_) => Err(fault(at(index), "is not a namespace")),
+                Err(error) => Err(of_manifest(&at(index), error)),
+            }
+        })
+        .collect()
+}
+
+fn read_nodes(raw: Vec<RawNode>, at: &str) -> Result<BTreeMap<String, Labels>, CaseError> {
+    let mut nodes = BTreeMap::new();
+    for (index, node) in raw.into_iter().enumerate() {
+        if nodes.contains_key(&node.name) {
+            let message = format!("node {} is there twice: remove one", node.name);
+            return Err(fault(format!("{at}[{index}].name"), message));
+        }
+        nodes.insert(node.name, node.labels);
+    }
+    Ok(nodes)
 }
 
 fn read_pods(raw: Vec<RawPod>, at: &str) -> Result<Vec<Pod>, CaseError> {
@@ -221,7 +261,8 @@ fn protocol(raw: Option<RawProtocol>) -> Protocol {
     }
 }
 
-fn nodes(pods: &[Pod]) -> Vec<Node> {
+/// The nodes that pods are on, with the labels that the case gives them.
+fn nodes(pods: &[Pod], labels: &BTreeMap<String, Labels>) -> Vec<Node> {
     let mut nodes: BTreeMap<&str, Vec<IpAddr>> = BTreeMap::new();
     for pod in pods {
         let Some(name) = pod.node.as_deref() else { continue };
@@ -236,32 +277,45 @@ fn nodes(pods: &[Pod]) -> Vec<Node> {
     }
     nodes
         .into_iter()
-        .map(|(name, addresses)| Node { name: name.to_owned(), addresses, ..Node::default() })
+        .map(|(name, addresses)| Node {
+            name: name.to_owned(),
+            labels: labels.get(name).cloned().unwrap_or_default(),
+            addresses,
+        })
         .collect()
 }
 
-fn read_policies(raw: Vec<Value>, at: &str) -> Result<Vec<NetworkPolicy>, CaseError> {
-    let mut policies: Vec<NetworkPolicy> = Vec::with_capacity(raw.len());
+/// Puts a step's policies into its cluster.
+fn read_policies(raw: Vec<Value>, cluster: &mut Cluster, at: &str) -> Result<(), CaseError> {
+    let mut seen = BTreeSet::new();
     for (index, value) in raw.into_iter().enumerate() {
         let at = format!("{at}.policies[{index}]");
-        let policy = match manifest::parse_value(value) {
-            Ok(Object::NetworkPolicy(policy)) => policy,
-            Ok(_) => return Err(fault(at, "is not a NetworkPolicy: only policies belong here")),
-            Err(error) => {
-                let dot = if error.path.0.is_empty() { "" } else { "." };
-                return Err(fault(format!("{at}{dot}{}", error.path), error.message));
+        let object = manifest::parse_value(value).map_err(|error| of_manifest(&at, error))?;
+        let name = match &object {
+            Object::NetworkPolicy(policy) => {
+                (NETWORK_POLICY, format!("{}/{}", policy.namespace, policy.name))
             }
+            Object::TierPolicy(policy) => (policy.kind.as_str(), policy.name.clone()),
+            Object::NetworkLogging(_) => ("NetworkLogging", "default".to_owned()),
+            _ => return Err(fault(at, "is not a policy: only policies belong here")),
         };
-        let twice = |other: &NetworkPolicy| {
-            (&other.namespace, &other.name) == (&policy.namespace, &policy.name)
-        };
-        if policies.iter().any(twice) {
-            let name = format!("{}/{}", policy.namespace, policy.name);
-            return Err(fault(at, format!("policy {name} is there twice: rename one")));
+        if let Some((kind, name)) = seen.replace(name) {
+            return Err(fault(at, format!("{kind} {name} is there twice: rename one")));
         }
-        policies.push(policy);
+        match object {
+            Object::NetworkPolicy(policy) => cluster.policies.push(policy),
+            Object::TierPolicy(policy) => cluster.tier_policies.push(policy),
+            Object::NetworkLogging(logging) => cluster.logging = Some(logging),
+            _ => {}
+        }
     }
-    Ok(policies)
+    Ok(())
+}
+
+/// A problem with a manifest inside a case.
+fn of_manifest(at: &str, error: ManifestError) -> CaseError {
+    let dot = if error.path.0.is_empty() { "" } else { "." };
+    fault(format!("{at}{dot}{}", error.path), error.message)
 }
 
 fn read_probe(raw: RawProbe, cluster: &Cluster, at: &str) -> Result<Probe, CaseError> {

@@ -1,6 +1,6 @@
 //! A case in the pure engine: compiled entries and the kernel's lookup, without a kernel.
 
-use weir_flow::values::PolicyRule;
+use weir_flow::values::{PolicyRule, Reason};
 
 use super::{Case, Probe, Why};
 use crate::evaluate::{Attempt, Decision, Outcome};
@@ -76,14 +76,17 @@ pub fn simulate(case: &Case, options: SimulateOptions) -> Vec<ProbeResult> {
     results
 }
 
-fn misattributed(probe: &Probe, outcome: &Outcome) -> Vec<String> {
+/// Where other policies or rules decided than the probe says, one sentence each.
+pub(super) fn misattributed(probe: &Probe, outcome: &Outcome) -> Vec<String> {
     let Some(why) = &probe.why else { return Vec::new() };
     let actual = actual(outcome);
     let lists = [
         ("egress isolated by", &why.egress_isolated_by, &actual.egress_isolated_by),
         ("egress allowed by", &why.egress_allowed_by, &actual.egress_allowed_by),
+        ("egress denied by", &why.egress_denied_by, &actual.egress_denied_by),
         ("ingress isolated by", &why.ingress_isolated_by, &actual.ingress_isolated_by),
         ("ingress allowed by", &why.ingress_allowed_by, &actual.ingress_allowed_by),
+        ("ingress denied by", &why.ingress_denied_by, &actual.ingress_denied_by),
     ];
     lists
         .into_iter()
@@ -106,15 +109,16 @@ fn actual(outcome: &Outcome) -> Why {
     let isolated_by = |decision: &Option<Decision>| {
         decision.as_ref().map(|decision| texts(&decision.isolated_by)).unwrap_or_default()
     };
-    let allowed_by = |decision: &Option<Decision>| {
-        let rules = decision.iter().flat_map(|decision| &decision.rules);
-        let rules: Vec<PolicyRule> = rules.filter(|rule| rule.rule.is_some()).cloned().collect();
-        texts(&rules)
+    let rules_of = |decision: &Option<Decision>, reason| {
+        let decision = decision.as_ref().filter(|decision| decision.reason == reason);
+        decision.map(|decision| texts(&decision.rules)).unwrap_or_default()
     };
     Why {
         egress_isolated_by: isolated_by(&outcome.egress),
-        egress_allowed_by: allowed_by(&outcome.egress),
+        egress_allowed_by: rules_of(&outcome.egress, Reason::Policy),
+        egress_denied_by: rules_of(&outcome.egress, Reason::ExplicitDeny),
         ingress_isolated_by: isolated_by(&outcome.ingress),
-        ingress_allowed_by: allowed_by(&outcome.ingress),
+        ingress_allowed_by: rules_of(&outcome.ingress, Reason::Policy),
+        ingress_denied_by: rules_of(&outcome.ingress, Reason::ExplicitDeny),
     }
 }

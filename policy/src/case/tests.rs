@@ -1,6 +1,8 @@
 use std::path::{Path, PathBuf};
 
+use super::simulate::misattributed;
 use super::*;
+use crate::evaluate::decide;
 
 /// Runs every case of a folder; `None` if there is no such folder.
 fn run_folder(folder: &Path) -> Option<(usize, usize)> {
@@ -14,6 +16,19 @@ fn run_folder(folder: &Path) -> Option<(usize, usize)> {
     for file in &files {
         let text = std::fs::read_to_string(file).unwrap();
         let case = Case::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        for (number, step) in case.steps.iter().enumerate() {
+            for probe in &step.probes {
+                for attempt in &probe.attempts {
+                    let outcome = decide(&step.cluster, attempt);
+                    let place = format!("{} step {number}: {probe}", file.display());
+                    if outcome.is_allowed() != probe.expect {
+                        faults.push(format!("{place}: the naive evaluator differs: {outcome:?}"));
+                    }
+                    let faulty = misattributed(probe, &outcome);
+                    faults.extend(faulty.iter().map(|fault| format!("{place}, naive: {fault}")));
+                }
+            }
+        }
         for result in simulate(&case, SimulateOptions { loopback: true }) {
             probes += 1;
             let probe = &case.steps[result.step].probes[result.probe];

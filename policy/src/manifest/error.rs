@@ -152,7 +152,11 @@ impl Problem {
     pub(super) fn decode<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Self> {
         serde_path_to_error::deserialize(value).map_err(|error| {
             let path = FieldPath(error.path().iter().filter_map(segment).collect());
-            Self { message: advice(&error.inner().to_string(), &path), path }
+            let message = error.inner().to_string();
+            match message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+                Some(field) => path.key(field).problem("is missing: add it"),
+                None => Self { message: advice(&message, &path), path },
+            }
         })
     }
 }

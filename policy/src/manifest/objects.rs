@@ -8,11 +8,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use self::workload::OwnerReference;
+use super::annotations::RawAnnotations;
 use super::error::{FieldPath, Problem};
 use super::policy::raw::IntOrText;
+use super::strict::protocol;
 use super::words;
 use crate::model::{
-    ContainerPort, Labels, Namespace, Node, Phase, Pod, Protocol, Service, ServicePort, TargetPort,
+    ContainerPort, Labels, Namespace, Node, Phase, Pod, Service, ServicePort, TargetPort,
 };
 
 #[derive(Default, Deserialize)]
@@ -30,6 +32,7 @@ struct RawMetadata {
     namespace: Option<String>,
     labels: Option<Labels>,
     owner_references: Option<Vec<OwnerReference>>,
+    annotations: Option<RawAnnotations>,
 }
 
 impl RawMetadata {
@@ -55,7 +58,12 @@ struct Nothing {}
 pub(super) fn namespace(value: Value) -> Result<Namespace, Problem> {
     let mut raw: RawObject<Nothing, Nothing> = Problem::decode(value)?;
     let name = raw.metadata.name()?;
-    Ok(Namespace::new(name, raw.metadata.labels.unwrap_or_default()))
+    let annotations = raw.metadata.annotations.take().unwrap_or_default();
+    Ok(Namespace {
+        audit: annotations.audit()?,
+        log_denies: annotations.log_denies(),
+        ..Namespace::new(name, raw.metadata.labels.unwrap_or_default())
+    })
 }
 
 #[derive(Default, Deserialize)]
@@ -167,16 +175,6 @@ fn phase(word: Option<&str>) -> Result<Phase, Problem> {
         Some(other) => Err(FieldPath::default().key("status").key("phase").problem(format!(
             "is {other:?}: write Pending, Running, Succeeded, Failed or Unknown"
         ))),
-    }
-}
-
-fn protocol(word: Option<&str>, at: &FieldPath) -> Result<Protocol, Problem> {
-    match word {
-        None | Some("") => Ok(Protocol::Tcp),
-        Some(word) => Protocol::from_word(word).ok_or_else(|| {
-            let message = format!("is {word:?}: write TCP, UDP or SCTP, in capitals");
-            at.key("protocol").problem(message)
-        }),
     }
 }
 

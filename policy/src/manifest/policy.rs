@@ -5,23 +5,20 @@ pub(super) mod raw;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use self::raw::{IntOrText, RawPeer, RawPolicy, RawPort, RawRequirement, RawRule, RawSelector};
+use self::raw::{IntOrText, RawPeer, RawPort, RawRule, RawSpec};
 use super::error::{FieldPath, Problem};
+use super::selector::{RawSelector, selector};
+use super::strict::{self, RawObject, each};
 use super::words;
-use crate::model::{
-    IpBlock, NetworkPolicy, Operator, Peer, Port, PortRule, Protocol, Requirement, Rule, Selector,
-};
+use crate::model::{IpBlock, NetworkPolicy, Peer, Port, PortRule, Rule};
 
 /// Reads a policy.
 pub(super) fn policy(value: Value) -> Result<NetworkPolicy, Problem> {
-    let RawPolicy { metadata, spec, .. } = Problem::decode(value)?;
+    let RawObject { mut metadata, spec, .. } = Problem::decode::<RawObject<RawSpec>>(value)?;
     let root = FieldPath::default();
     let at = root.key("metadata");
-    let name = metadata.name.unwrap_or_default();
-    if name.is_empty() {
-        return Err(at.key("name").problem("is missing: give the policy a name"));
-    }
-    words::check_name(&name).map_err(|message| at.key("name").problem(message))?;
+    let name = metadata.name()?;
+    let annotations = metadata.annotations.unwrap_or_default();
     let namespace = match metadata.namespace {
         Some(namespace) if !namespace.is_empty() => namespace,
         _ => "default".to_owned(),
@@ -46,8 +43,8 @@ pub(super) fn policy(value: Value) -> Result<NetworkPolicy, Problem> {
         isolates_egress,
         ingress,
         egress,
-        audit: false,
-        log_allows: false,
+        audit: annotations.audit()?,
+        log_allows: annotations.log_allows(),
     })
 }
 
@@ -84,13 +81,6 @@ fn rules<R>(
             })
         })
         .collect()
-}
-
-fn each<R, T>(
-    raw: Option<Vec<R>>,
-    read: impl Fn(usize, R) -> Result<T, Problem>,
-) -> Result<Vec<T>, Problem> {
-    raw.unwrap_or_default().into_iter().enumerate().map(|(index, raw)| read(index, raw)).collect()
 }
 
 fn peer(raw: RawPeer, at: &FieldPath) -> Result<Peer, Problem> {
@@ -141,19 +131,8 @@ fn except(text: &str, cidr: IpNet, at: &FieldPath) -> Result<IpNet, Problem> {
 }
 
 fn port(raw: RawPort, at: &FieldPath) -> Result<PortRule, Problem> {
-    let protocol = match raw.protocol.as_deref() {
-        None | Some("") => Protocol::Tcp,
-        Some(word) => Protocol::from_word(word).ok_or_else(|| {
-            let message = format!("is {word:?}: write TCP, UDP or SCTP, in capitals");
-            at.key("protocol").problem(message)
-        })?,
-    };
-    let number = |number: i64, field: &str| {
-        u16::try_from(number)
-            .ok()
-            .filter(|&number| number > 0)
-            .ok_or_else(|| at.key(field).problem(format!("is {number}: ports go from 1 to 65535")))
-    };
+    let protocol = strict::protocol(raw.protocol.as_deref(), at)?;
+    let number = |number, field: &str| strict::port_number(number, &at.key(field));
     let port = match (raw.port, raw.end_port) {
         (None, None) => Port::All,
         (Some(IntOrText::Int(first)), None) => {
@@ -182,50 +161,4 @@ fn port(raw: RawPort, at: &FieldPath) -> Result<PortRule, Problem> {
         }
     };
     Ok(PortRule { protocol, port })
-}
-
-fn selector(raw: RawSelector, at: &FieldPath) -> Result<Selector, Problem> {
-    let labels = raw.match_labels.unwrap_or_default();
-    for (key, value) in &labels {
-        let at = at.key("matchLabels");
-        words::check_label_key(key).map_err(|message| at.problem(message))?;
-        words::check_label_value(value).map_err(|message| at.key(key).problem(message))?;
-    }
-    let at = at.key("matchExpressions");
-    let expressions = each(raw.match_expressions, |index, raw| requirement(raw, &at.index(index)))?;
-    Ok(Selector { labels, expressions })
-}
-
-fn requirement(raw: RawRequirement, at: &FieldPath) -> Result<Requirement, Problem> {
-    words::check_label_key(&raw.key).map_err(|message| at.key("key").problem(message))?;
-    let values = raw.values.unwrap_or_default();
-    let values_at = at.key("values");
-    for (index, value) in values.iter().enumerate() {
-        words::check_label_value(value)
-            .map_err(|message| values_at.index(index).problem(message))?;
-    }
-    let some = |values: Vec<String>| {
-        if values.is_empty() {
-            let message = format!("is empty: operator {} needs at least one value", raw.operator);
-            return Err(values_at.problem(message));
-        }
-        Ok(values)
-    };
-    let none = || {
-        if values.is_empty() {
-            return Ok(());
-        }
-        Err(values_at.problem(format!("must be left out with operator {}", raw.operator)))
-    };
-    let operator = match raw.operator.as_str() {
-        "In" => Operator::In(some(values)?),
-        "NotIn" => Operator::NotIn(some(values)?),
-        "Exists" => none().map(|()| Operator::Exists)?,
-        "DoesNotExist" => none().map(|()| Operator::DoesNotExist)?,
-        other => {
-            let message = format!("is {other:?}: write In, NotIn, Exists or DoesNotExist");
-            return Err(at.key("operator").problem(message));
-        }
-    };
-    Ok(Requirement { key: raw.key, operator })
 }

@@ -1,3 +1,6 @@
+mod logging;
+mod tier;
+
 use super::*;
 use crate::model::{
     IpBlock, Operator, Peer, Phase, Port, PortRule, Protocol, Requirement, Rule, Selector,

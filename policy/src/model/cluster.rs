@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use super::{Namespace, NetworkPolicy, Node, Phase, Pod, Service, TierPolicy};
+use super::{Namespace, NetworkLogging, NetworkPolicy, Node, Phase, Pod, Service, TierPolicy};
 
 /// Everything that decides a verdict, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Cluster {
     pub services: Vec<Service>,
     /// Nodes.
     pub nodes: Vec<Node>,
+    /// What is exported as log records; nothing if there is no such object.
+    pub logging: Option<NetworkLogging>,
 }
 
 impl Cluster {

@@ -1,31 +1,12 @@
-//! NetworkPolicy as it is written. Unknown fields are errors: a misspelt `podSelector` would select
-//! everything.
+//! The `spec` of a NetworkPolicy as it is written. Unknown fields are errors: a misspelt
+//! `podSelector` would select everything.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, Visitor};
+use serde::de::{Deserializer, Error, Visitor};
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct RawPolicy {
-    #[serde(rename = "apiVersion")]
-    _api_version: IgnoredAny,
-    #[serde(rename = "kind")]
-    _kind: IgnoredAny,
-    pub(super) metadata: RawMetadata,
-    pub(super) spec: Option<RawSpec>,
-    #[serde(rename = "status")]
-    _status: Option<IgnoredAny>,
-}
-
-/// Metadata may hold anything else: none of it changes what the policy means.
-#[derive(Deserialize)]
-pub(super) struct RawMetadata {
-    pub(super) name: Option<String>,
-    pub(super) namespace: Option<String>,
-}
+use super::super::selector::RawSelector;
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -88,21 +69,6 @@ pub(super) struct RawPort {
     pub(super) protocol: Option<String>,
     pub(super) port: Option<IntOrText>,
     pub(super) end_port: Option<i64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct RawSelector {
-    pub(super) match_labels: Option<BTreeMap<String, String>>,
-    pub(super) match_expressions: Option<Vec<RawRequirement>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawRequirement {
-    pub(super) key: String,
-    pub(super) operator: String,
-    pub(super) values: Option<Vec<String>>,
 }
 
 /// A port: number or name.
