@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use weir_flow::wire::{CollectorStatus, Loss};
-
-/// Most entries of a list in the status.
-const MAX_LISTED: usize = 100;
+use weir_flow::wire::{
+    CollectorStatus, Loss, MAX_LISTED, MAX_LISTED_PODS, MapUsage, Modes, PodStatus, SelfTest,
+};
 
 /// Label of a counter by name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -41,6 +41,10 @@ pub(crate) struct Health {
     lost: Family<LossLabels, Counter>,
     packets: Family<Name, Counter>,
     map_entries: Family<Name, Gauge>,
+    map_capacity: Family<Name, Gauge>,
+    map_memory: Family<Name, Gauge>,
+    self_test: Gauge,
+    behind: Gauge,
     revision: Gauge<u64, AtomicU64>,
     enforced: Gauge,
     unenforced: Gauge,
@@ -54,7 +58,13 @@ pub(crate) struct Health {
 #[derive(Debug, Default)]
 struct Words {
     policies: u64,
-    unenforced: Vec<String>,
+    modes: Modes,
+    self_test: Option<SelfTest>,
+    /// Every local pod, those that are not enforced first.
+    pods: Vec<PodStatus>,
+    /// Since when the cluster state is another than the one in force.
+    behind: Option<Instant>,
+    maps: BTreeMap<String, MapUsage>,
     problems: BTreeMap<&'static str, Vec<String>>,
     /// By stage and unit.
     lost: BTreeMap<(&'static str, &'static str), u64>,
@@ -72,6 +82,18 @@ impl Health {
         r.register("lost", "What was lost, by stage and unit", self.lost.clone());
         r.register("datapath", "What the programs counted, by class", self.packets.clone());
         r.register("map_entries", "Entries of the kernel's maps", self.map_entries.clone());
+        r.register("map_capacity", "Most entries of the kernel's maps", self.map_capacity.clone());
+        r.register("map_memory_bytes", "Memory of the kernel's maps", self.map_memory.clone());
+        r.register(
+            "self_test_passed",
+            "1 once a deny was seen to drop a packet",
+            self.self_test.clone(),
+        );
+        r.register(
+            "policy_behind",
+            "Whether the cluster state is another than the one in force",
+            self.behind.clone(),
+        );
         r.register("policy_revision", "Policy set in force", self.revision.clone());
         r.register("enforced_pods", "Local pods under enforcement", self.enforced.clone());
         r.register("unenforced_pods", "Local pods that should be", self.unenforced.clone());
@@ -93,17 +115,42 @@ impl Health {
         );
     }
 
-    /// The policy set in force and the pods under it.
-    pub(crate) fn set_enforcement(&self, revision: u64, enforced: usize, unenforced: Vec<String>) {
+    /// The policy set in force, and every local pod.
+    pub(crate) fn set_enforcement(&self, revision: u64, mut pods: Vec<PodStatus>) {
+        pods.sort_by(|a, b| {
+            let key = |pod: &PodStatus| (pod.enforced, pod.namespace.clone(), pod.name.clone());
+            key(a).cmp(&key(b))
+        });
+        let enforced = pods.iter().filter(|pod| pod.enforced).count();
         self.revision.set(revision);
         self.enforced.set(gauge(enforced));
-        self.unenforced.set(gauge(unenforced.len()));
-        self.words().unenforced = unenforced;
+        self.unenforced.set(gauge(pods.len() - enforced));
+        self.words().pods = pods;
     }
 
-    /// How many policies the cluster has.
-    pub(crate) fn set_policies(&self, policies: usize) {
-        self.words().policies = policies as u64;
+    /// Whether the cluster state is the one in force.
+    pub(crate) fn set_behind(&self, behind: bool) {
+        self.behind.set(i64::from(behind));
+        let mut words = self.words();
+        if !behind {
+            words.behind = None;
+        } else if words.behind.is_none() {
+            words.behind = Some(Instant::now());
+        }
+    }
+
+    /// How many policies the cluster has, and how they are applied.
+    pub(crate) fn set_policies(&self, policies: usize, modes: Modes) {
+        let mut words = self.words();
+        words.policies = policies as u64;
+        words.modes = modes;
+    }
+
+    /// What came of denying a packet on purpose.
+    #[expect(dead_code, reason = "the test itself comes with the pinned programs")]
+    pub(crate) fn set_self_test(&self, self_test: SelfTest) {
+        self.self_test.set(i64::from(self_test.passed));
+        self.words().self_test = Some(self_test);
     }
 
     /// What is wrong at present in one part; empty when all is well.
@@ -134,6 +181,26 @@ impl Health {
     /// How full a map is.
     pub(crate) fn set_map_entries(&self, map: &str, entries: usize) {
         self.map_entries.get_or_create(&name(map)).set(gauge(entries));
+        self.with_map(map, |usage| usage.entries = Some(entries as u64));
+    }
+
+    /// How large a map is.
+    pub(crate) fn set_map_size(&self, map: &str, capacity: u64, memory_bytes: u64) {
+        let set = |family: &Family<Name, Gauge>, value: u64| {
+            family.get_or_create(&name(map)).set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&self.map_capacity, capacity);
+        set(&self.map_memory, memory_bytes);
+        self.with_map(map, |usage| {
+            usage.capacity = capacity;
+            usage.memory_bytes = memory_bytes;
+        });
+    }
+
+    fn with_map(&self, map: &str, change: impl FnOnce(&mut MapUsage)) {
+        let mut words = self.words();
+        let new = || MapUsage { map: map.to_owned(), ..MapUsage::default() };
+        change(words.maps.entry(map.to_owned()).or_insert_with(new));
     }
 
     /// What waits for the relay.
@@ -155,19 +222,30 @@ impl Health {
             unit: place.1.to_owned(),
             count: *count,
         });
-        let listed = |list: &[String]| list.iter().take(MAX_LISTED).cloned().collect::<Vec<_>>();
-        let problems: Vec<String> = words.problems.values().flatten().cloned().collect();
+        let problems = words.problems.values().flatten();
+        let unenforced = words.pods.iter().filter(|pod| !pod.enforced);
+        let behind = words.behind.map(|since| since.elapsed().as_millis());
         CollectorStatus {
             cluster: cluster.to_owned(),
             node: node.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             policy_revision: self.revision.get(),
+            behind_ms: behind.map(|elapsed| u64::try_from(elapsed).unwrap_or(u64::MAX)),
             policies: words.policies,
+            modes: words.modes.clone(),
+            self_test: words.self_test.clone(),
             enforced_pods: self.enforced.get().unsigned_abs(),
-            unenforced_pods: listed(&words.unenforced),
+            unenforced_count: unenforced.clone().count() as u64,
+            unenforced_pods: unenforced
+                .take(MAX_LISTED)
+                .map(|pod| format!("{}/{}: {}", pod.namespace, pod.name, pod.why))
+                .collect(),
+            pods: words.pods.iter().take(MAX_LISTED_PODS).cloned().collect(),
+            maps: words.maps.values().cloned().collect(),
             unacknowledged_rows: self.unacknowledged_rows.get().unsigned_abs(),
             lost: lost.collect(),
-            problems: listed(&problems),
+            problem_count: problems.clone().count() as u64,
+            problems: problems.take(MAX_LISTED).cloned().collect(),
         }
     }
 
@@ -182,4 +260,38 @@ fn name(name: &str) -> Name {
 
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_are_counted_all_and_listed_as_far_as_the_list_goes() {
+        let health = Health::default();
+        let pod = |n: usize| PodStatus {
+            namespace: "x".into(),
+            name: format!("{n:04}"),
+            enforced: n >= 150,
+            why: "no veth".into(),
+            ..PodStatus::default()
+        };
+        health.set_enforcement(3, (0..1_000).rev().map(pod).collect());
+        health.set_problems("manifests", vec!["bad".into(); 250]);
+        health.set_map_size("policy", 10, 4_096);
+        health.set_map_entries("policy", 3);
+        let status = health.status("lab", "n1");
+        assert_eq!((status.enforced_pods, status.unenforced_count), (850, 150));
+        assert_eq!(status.unenforced_pods.len(), MAX_LISTED);
+        assert_eq!(status.unenforced_pods[0], "x/0000: no veth");
+        assert_eq!(status.pods.len(), MAX_LISTED_PODS);
+        assert_eq!(status.pods.iter().filter(|pod| !pod.enforced).count(), 150);
+        assert_eq!((status.problem_count, status.problems.len()), (250, MAX_LISTED));
+        let policy =
+            MapUsage { map: "policy".into(), entries: Some(3), capacity: 10, memory_bytes: 4_096 };
+        assert_eq!(status.maps, [policy]);
+        assert_eq!(status.behind_ms, None);
+        health.set_behind(true);
+        assert!(health.status("lab", "n1").behind_ms.is_some());
+    }
 }

@@ -78,8 +78,9 @@ pub struct HotPosition {
     pub position: u64,
 }
 
-/// How a collector is.
+/// How a collector is. What an older collector does not send is as in a new one's first moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CollectorStatus {
     /// Its cluster.
     pub cluster: String,
@@ -89,18 +90,103 @@ pub struct CollectorStatus {
     pub version: String,
     /// Policy set in force in the kernel.
     pub policy_revision: u64,
-    /// Policies in the cluster state.
+    /// How long the cluster state has been another than the one in force, milliseconds. `None`
+    /// while they agree.
+    pub behind_ms: Option<u64>,
+    /// Policies in the cluster state, of every kind.
     pub policies: u64,
+    /// How policies are applied.
+    pub modes: Modes,
+    /// Whether a deny was seen to drop a packet; `None` before the test has run.
+    pub self_test: Option<SelfTest>,
     /// Local pods whose programs are attached.
     pub enforced_pods: u64,
-    /// Local pods that should be enforced and are not, as `namespace/name: why`. At most 100.
+    /// Local pods that should be enforced and are not.
+    pub unenforced_count: u64,
+    /// The first [`MAX_LISTED`] of them, as `namespace/name: why`.
     pub unenforced_pods: Vec<String>,
+    /// Local pods, those that are not enforced first; at most [`MAX_LISTED_PODS`]. There are
+    /// `enforced_pods + unenforced_count`.
+    pub pods: Vec<PodStatus>,
+    /// The kernel's maps.
+    pub maps: Vec<MapUsage>,
     /// Rows waiting for an acknowledgement.
     pub unacknowledged_rows: u64,
     /// What was lost, by stage, since the collector began.
     pub lost: Vec<Loss>,
-    /// What is wrong at present, in words: an unreadable manifest, a failed update. At most 100.
+    /// What is wrong at present: how many problems there are.
+    pub problem_count: u64,
+    /// The first [`MAX_LISTED`] of them, in words: an unreadable manifest, a failed update.
     pub problems: Vec<String>,
+}
+
+/// Most texts of a list in a [`CollectorStatus`].
+pub const MAX_LISTED: usize = 100;
+/// Most pods that a [`CollectorStatus`] lists: more than a node usually has.
+pub const MAX_LISTED_PODS: usize = 256;
+
+/// How a collector applies policies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Modes {
+    /// Connections older than a policy: `keep` or `cut`.
+    pub established: String,
+    /// Pods whose policy is not in the kernel yet: `open` or `closed`.
+    pub startup: String,
+    /// Every deny is only reported, as `audit`.
+    pub audit: bool,
+    /// Namespaces that are audited by their annotation.
+    pub audited_namespaces: u64,
+    /// Policies that are audited by their annotation.
+    pub audited_policies: u64,
+}
+
+/// What came of denying a packet on purpose.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SelfTest {
+    /// Whether denies drop and allows pass.
+    pub passed: bool,
+    /// What was seen, in a sentence.
+    pub message: String,
+    /// When, nanoseconds since 1970.
+    pub time_ns: u64,
+}
+
+/// A local pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PodStatus {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Whether its packets are judged.
+    pub enforced: bool,
+    /// Policy set it is under; 0 if none.
+    pub revision: u64,
+    /// Its host-side interface; empty if none is known.
+    pub interface: String,
+    /// Denies are only reported: by the collector's setting or its namespace's annotation.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub audit: bool,
+    /// Why it is not enforced.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
+/// A map of the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MapUsage {
+    /// Its name.
+    pub map: String,
+    /// Entries in it, as far as the collector counts them.
+    pub entries: Option<u64>,
+    /// Most entries it can have.
+    pub capacity: u64,
+    /// Memory the kernel has set aside for it, bytes.
+    pub memory_bytes: u64,
 }
 
 /// An exact count of what one stage lost.

@@ -1,6 +1,7 @@
 //! The node agent as a process: what runs, in which order it starts and stops.
 
 mod config;
+mod report;
 mod stage;
 mod threads;
 
@@ -22,6 +23,7 @@ use crate::netlink::Changes;
 use crate::source::{ClusterSource, ManifestDirectory};
 use crate::uplink::{OutboxHandle, RelayAddress, StatusSource, Uplink};
 pub use config::{CollectorConfig, CollectorError};
+use report::Report;
 use stage::Stage;
 
 /// Work handed from one thread to the next ahead of it.
@@ -124,8 +126,17 @@ impl Collector {
         };
         let enforce = {
             let (runtime, health, stop) = (Handle::current(), health.clone(), stop_changes.clone());
+            let report = Report::new(&config);
             Stage::start("weir-enforcer", move || {
-                threads::enforce(&enforcer, cluster_states, changes, &runtime, &health, &stop)
+                threads::enforce(
+                    &enforcer,
+                    cluster_states,
+                    changes,
+                    &runtime,
+                    &health,
+                    report,
+                    &stop,
+                )
             })?
         };
         let uplink = uplink(&config, relay, outbox.clone(), health.clone());

@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use weir_abi::event::VerdictEvent;
 
 use super::CollectorError;
-use crate::enforcer::{Applied, EnforceError, Enforcer, Unenforced};
+use super::report::Report;
+use crate::enforcer::Enforcer;
 use crate::health::Health;
 use crate::join::Joiner;
 use crate::kernel::{RingReader, Scan, TableScanner};
@@ -92,7 +93,22 @@ pub(super) fn scan(
             std::thread::sleep(ATTENTION.min(next.saturating_duration_since(Instant::now())));
         }
         let stopping = stop.is_cancelled();
-        let stats = lock(enforcer).kernel().stats()?;
+        let (stats, sizes) = {
+            let mut enforcer = lock(enforcer);
+            (enforcer.kernel().stats()?, enforcer.kernel().map_sizes())
+        };
+        match sizes {
+            Ok(sizes) => {
+                for size in sizes {
+                    health.set_map_size(&size.map, size.capacity, size.memory_bytes);
+                }
+                health.set_problems("maps", Vec::new());
+            }
+            Err(error) => {
+                let problem = format!("the size of the kernel's maps cannot be read: {error}");
+                health.set_problems("maps", vec![problem]);
+            }
+        }
         let mut scan = Box::<Scan>::default();
         scanner.scan(&stats, &mut scan)?;
         health.scans.inc();
@@ -195,6 +211,7 @@ pub(super) fn enforce(
     changes: Changes,
     runtime: &Handle,
     health: &Health,
+    mut report: Report,
     stop: &CancellationToken,
 ) -> Result<(), CollectorError> {
     let changes = {
@@ -207,7 +224,6 @@ pub(super) fn enforce(
         source: error.into(),
     })?;
     let mut failed = false;
-    let mut reported = Reported::default();
     loop {
         let pause = if failed { RETRY } else { REFRESH };
         let new_state = runtime.block_on(async {
@@ -230,8 +246,10 @@ pub(super) fn enforce(
         let Some(new_state) = new_state else { break };
         let state = states.borrow_and_update().clone();
         let Some(state) = state else { continue };
-        health.set_policies(state.cluster.policies.len());
-        health.set_problems("manifests", state.problems.clone());
+        report.state(health, &state);
+        if new_state {
+            health.set_behind(true);
+        }
         let mut enforcer = lock(enforcer);
         let applied = if new_state || failed {
             enforcer.apply(&state.cluster).map(Some)
@@ -243,45 +261,8 @@ pub(super) fn enforce(
         }
         drop(enforcer);
         failed = applied.is_err();
-        reported.report(health, applied);
+        report.applied(health, applied);
     }
     lock(enforcer).release();
     Ok(())
-}
-
-/// What the log has already, so that it says only what is new.
-#[derive(Default)]
-struct Reported {
-    unenforced: Vec<Unenforced>,
-    error: String,
-}
-
-impl Reported {
-    fn report(&mut self, health: &Health, applied: Result<Option<Applied>, EnforceError>) {
-        match applied {
-            Ok(None) => {}
-            Ok(Some(applied)) => {
-                let known = &self.unenforced;
-                for pod in applied.unenforced.iter().filter(|pod| !known.contains(pod)) {
-                    tracing::warn!("not enforced: {pod}");
-                }
-                let enforced = applied.enforced.len();
-                tracing::info!(revision = applied.revision, pods = enforced, "policy is in force");
-                let unenforced = applied.unenforced.iter().map(ToString::to_string).collect();
-                health.set_enforcement(applied.revision, enforced, unenforced);
-                health.set_problems("enforcer", Vec::new());
-                health.updated("applied");
-                (self.unenforced, self.error) = (applied.unenforced, String::new());
-            }
-            Err(error) => {
-                let error = error.to_string();
-                if error != self.error {
-                    tracing::error!("{error}");
-                }
-                health.set_problems("enforcer", vec![error.clone()]);
-                health.updated("failed");
-                self.error = error;
-            }
-        }
-    }
 }

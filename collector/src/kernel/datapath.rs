@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     ffi::CStr,
+    io,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::Duration,
@@ -27,6 +28,7 @@ use super::{
     KernelError, Program, RingReader, Stats, TableScanner,
     endpoints::Endpoints,
     error::chain,
+    sizes::{MapSize, map_size},
     stats::Removals,
     table::{Table, TrieKey},
 };
@@ -146,6 +148,20 @@ impl Datapath {
             scanned: Some(TableScanner::new(conntrack, closed, denies, Arc::clone(&removals))),
             removals,
         })
+    }
+
+    /// How large the maps are.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn map_sizes(&self) -> io::Result<Vec<MapSize>> {
+        // `.bss` and the like are of no size worth telling.
+        let maps = self.ebpf.maps().filter(|(name, _)| !name.starts_with('.'));
+        let sizes = maps.map(|(name, map)| {
+            let data = data(map).ok_or(io::ErrorKind::Unsupported)?;
+            map_size(name, data.fd().as_fd())
+        });
+        sizes.collect()
     }
 
     /// Attaches both programs to the host side of a pod's veth. Doing so again is no error.
@@ -291,19 +307,24 @@ fn classifier(ebpf: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier,
 
 /// A descriptor of a map. The object keeps its own, for programs that are loaded later.
 fn descriptor(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, KernelError> {
-    let data = match ebpf.map(name) {
-        Some(
-            Map::HashMap(data)
-            | Map::LruHashMap(data)
-            | Map::LpmTrie(data)
-            | Map::Array(data)
-            | Map::PerCpuArray(data)
-            | Map::RingBuf(data),
-        ) => data,
-        _ => return Err(KernelError::Object(format!("no map {name} of a known type"))),
+    let Some(data) = ebpf.map(name).and_then(data) else {
+        return Err(KernelError::Object(format!("no map {name} of a known type")));
     };
     let duplicate = data.fd().as_fd().try_clone_to_owned();
     duplicate.map_err(|source| KernelError::Map { map: name, operation: "duplicate", source })
+}
+
+/// The map itself, of the types that the programs use.
+fn data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::LpmTrie(data)
+        | Map::Array(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data) => Some(data),
+        _ => None,
+    }
 }
 
 fn map_data(ebpf: &Ebpf, name: &'static str) -> Result<MapData, KernelError> {

@@ -147,6 +147,18 @@ fn rows_have_names_and_every_denied_syn_is_counted() {
         let store = directory.path().join("store");
         let processes = Processes::start(manifests.clone(), store.clone());
         until(&processes.status, |status| status.enforced_pods == 2);
+        let status = (processes.status)();
+        let place = |pod: usize| (&*status.pods[pod].name, &*status.pods[pod].interface);
+        assert_eq!((place(0), place(1)), (("client", "client"), ("server", "server")));
+        assert!(status.pods.iter().all(|pod| pod.revision == status.policy_revision));
+        assert_eq!((&*status.modes.established, &*status.modes.startup), ("keep", "open"));
+        until(&processes.status, |status| {
+            let size = |map| status.maps.iter().find(|usage| usage.map == map);
+            let policy = size("policy");
+            size("conntrack").is_some_and(|map| map.memory_bytes > 1 << 20)
+                && policy.is_some_and(|map| map.entries.is_some() && map.capacity > 100_000)
+                && status.problems.is_empty()
+        });
 
         let before = client.run(|| net::sent("eth0"));
         // One segment each way, as the interface's own counter takes a GSO packet for one.

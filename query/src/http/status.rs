@@ -6,12 +6,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
-use weir_flow::wire::{CollectorSeen, RelayStatus};
+use weir_flow::wire::{CollectorSeen, CollectorStatus, MAX_LISTED, RelayStatus};
 
 use super::App;
 
 /// A collector that was silent for longer does not count as alive; it speaks every few seconds.
 const ALIVE_NS: u64 = 30_000_000_000;
+/// Most names in the one sentence.
+const MAX_NAMED: usize = 5;
+/// A collector that needs longer to put a cluster state in force has failed to.
+const BEHIND_MS: u64 = 5_000;
 
 pub(super) async fn status(State(app): State<Arc<App>>) -> Json<Value> {
     let relay = app.engine.snapshots().hot.relay();
@@ -71,8 +75,23 @@ fn enforcing(status: &RelayStatus, now_ns: u64) -> Value {
         .max()
         .unwrap_or(0);
     let enforced: u64 = statuses().map(|status| status.enforced_pods).sum();
-    let unenforced: Vec<&String> = statuses().flat_map(|status| &status.unenforced_pods).collect();
-    let problems: Vec<&String> = statuses().flat_map(|status| &status.problems).collect();
+    let unenforced_count: u64 = statuses().map(unenforced_count).sum();
+    let unenforced: Vec<&String> =
+        statuses().flat_map(|status| &status.unenforced_pods).take(MAX_LISTED).collect();
+    let problem_count: u64 = statuses().map(problem_count).sum();
+    let problems: Vec<&String> =
+        statuses().flat_map(|status| &status.problems).take(MAX_LISTED).collect();
+    let failed_tests: Vec<String> = statuses()
+        .filter_map(|status| Some((status, status.self_test.as_ref()?)))
+        .filter(|(_, test)| !test.passed)
+        .map(|(status, test)| format!("{} ({})", name(status), test.message))
+        .collect();
+    let behind: Vec<String> = statuses()
+        .filter(|status| status.behind_ms.is_some_and(|behind| behind > BEHIND_MS))
+        .map(|status| format!("{} ({} s)", name(status), status.behind_ms.unwrap_or(0) / 1_000))
+        .collect();
+    let audited: Vec<String> =
+        statuses().filter(|status| status.modes.audit).map(name).collect();
     let collectors = status.collectors.len();
     let living = collectors - silent.len();
 
@@ -82,32 +101,70 @@ fn enforcing(status: &RelayStatus, now_ns: u64) -> Value {
     } else if living == 0 {
         wrong.push("NO COLLECTOR IS ALIVE: changed policies are not enforced".to_owned());
     } else if !silent.is_empty() {
-        wrong.push(format!("COLLECTORS ARE SILENT: {}", silent.join(", ")));
+        wrong.push(format!("COLLECTORS ARE SILENT: {}", some(&silent)));
     }
-    if policies > 0 && !unenforced.is_empty() {
-        wrong.push(format!("{} PODS ARE NOT ENFORCED", unenforced.len()));
+    if policies > 0 && unenforced_count > 0 {
+        wrong.push(format!("{unenforced_count} PODS ARE NOT ENFORCED"));
     }
-    let summary = if wrong.is_empty() {
+    if !failed_tests.is_empty() {
+        wrong.push(format!("DENIES WERE SEEN NOT TO WORK ON: {}", some(&failed_tests)));
+    }
+    if !behind.is_empty() {
+        wrong.push(format!("OLDER POLICIES THAN THE CLUSTER'S ARE IN FORCE ON: {}", some(&behind)));
+    }
+    let mut summary = if wrong.is_empty() {
         format!("{policies} policies are enforced on {enforced} pods by {living} collectors")
     } else {
         wrong.join("; ")
     };
+    if !audited.is_empty() {
+        summary += &format!("; audit only, denies pass on: {}", some(&audited));
+    }
     json!({
         "ok": wrong.is_empty(),
         "summary": summary,
         "policies": policies,
         "enforced_pods": enforced,
+        "unenforced_count": unenforced_count,
         "unenforced_pods": unenforced,
         "collectors": collectors,
         "collectors_alive": living,
         "collectors_silent": silent,
+        "collectors_behind": behind,
+        "collectors_audit_only": audited,
+        "self_tests_failed": failed_tests,
+        "problem_count": problem_count,
         "problems": problems,
     })
 }
 
+/// An older collector sends only the list.
+fn unenforced_count(status: &CollectorStatus) -> u64 {
+    status.unenforced_count.max(status.unenforced_pods.len() as u64)
+}
+
+/// An older collector sends only the list.
+fn problem_count(status: &CollectorStatus) -> u64 {
+    status.problem_count.max(status.problems.len() as u64)
+}
+
+fn name(status: &CollectorStatus) -> String {
+    format!("{}/{}", status.cluster, status.node)
+}
+
+/// The first few, and how many there are besides.
+fn some<T: AsRef<str>>(names: &[T]) -> String {
+    let named: Vec<&str> = names.iter().take(MAX_NAMED).map(AsRef::as_ref).collect();
+    let more = match names.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    named.join(", ") + &more
+}
+
 #[cfg(test)]
 mod tests {
-    use weir_flow::wire::CollectorStatus;
+    use weir_flow::wire::{Modes, SelfTest};
 
     use super::*;
 
@@ -152,6 +209,62 @@ mod tests {
             vec![seen("a", 0, &["x/y: no veth"]), seen("b", 60_000_000_000, &[])],
             false,
             "COLLECTORS ARE SILENT: b; 1 PODS ARE NOT ENFORCED",
+        );
+    }
+
+    fn with(change: impl FnOnce(&mut CollectorStatus)) -> Vec<CollectorSeen> {
+        let mut seen = seen("lab/n1", 0, &[]);
+        let status = seen.status.as_mut().unwrap();
+        (status.cluster, status.node) = ("lab".into(), "n1".into());
+        change(status);
+        vec![seen]
+    }
+
+    #[test]
+    fn the_true_number_of_pods_is_told_and_lists_are_bounded() {
+        let many = with(|status| {
+            status.unenforced_count = 5_000;
+            status.unenforced_pods = (0..100).map(|n| format!("x/{n}: no veth")).collect();
+        });
+        check(many.clone(), false, "5000 PODS ARE NOT ENFORCED");
+        let collectors = [many.clone(), many].concat();
+        let answer = enforcing(&RelayStatus { collectors, ..RelayStatus::default() }, NOW);
+        assert_eq!(answer["unenforced_count"], 10_000);
+        assert_eq!(answer["unenforced_pods"].as_array().unwrap().len(), 100);
+        let silent = (0..7).map(|n| seen(&format!("lab/n{n}"), 60_000_000_000, &[]));
+        let collectors = silent.chain([seen("lab/alive", 0, &[])]).collect();
+        check(
+            collectors,
+            false,
+            "COLLECTORS ARE SILENT: lab/n0, lab/n1, lab/n2, lab/n3, lab/n4 and 2 more",
+        );
+    }
+
+    #[test]
+    fn denies_that_do_not_work_and_old_policies_are_shouted() {
+        check(
+            with(|status| {
+                let message = "a packet to a closed port passed".into();
+                status.self_test = Some(SelfTest { passed: false, message, time_ns: 1 });
+            }),
+            false,
+            "DENIES WERE SEEN NOT TO WORK ON: lab/n1 (a packet to a closed port passed)",
+        );
+        check(
+            with(|status| status.behind_ms = Some(12_345)),
+            false,
+            "OLDER POLICIES THAN THE CLUSTER'S ARE IN FORCE ON: lab/n1 (12 s)",
+        );
+        // It takes a moment to put a state in force.
+        check(
+            with(|status| status.behind_ms = Some(40)),
+            true,
+            "2 policies are enforced on 3 pods by 1 collectors",
+        );
+        check(
+            with(|status| status.modes = Modes { audit: true, ..Modes::default() }),
+            true,
+            "2 policies are enforced on 3 pods by 1 collectors; audit only, denies pass on: lab/n1",
         );
     }
 }

@@ -1,0 +1,135 @@
+//! What the enforcer's thread tells of its work: to the status, and what is new of it to the log.
+
+use std::collections::{HashMap, HashSet};
+
+use weir_flow::wire::{Modes, PodStatus};
+use weir_policy::Cluster;
+
+use super::CollectorConfig;
+use crate::enforcer::{Applied, EnforceError, Established, Startup, Unenforced};
+use crate::health::Health;
+use crate::netlink::Netlink;
+use crate::source::ClusterState;
+
+/// What was told already.
+pub(super) struct Report {
+    modes: Modes,
+    /// Namespaces whose pods are audited.
+    audited: HashSet<String>,
+    unenforced: Vec<Unenforced>,
+    error: String,
+    interfaces: HashMap<u32, String>,
+}
+
+impl Report {
+    /// Nothing told yet.
+    pub(super) fn new(config: &CollectorConfig) -> Self {
+        let modes = Modes {
+            established: match config.established {
+                Established::Keep => "keep".to_owned(),
+                Established::Cut => "cut".to_owned(),
+            },
+            startup: match config.startup {
+                Startup::Open => "open".to_owned(),
+                Startup::Closed => "closed".to_owned(),
+            },
+            audit: config.audit,
+            ..Modes::default()
+        };
+        Self {
+            modes,
+            audited: HashSet::new(),
+            unenforced: Vec::new(),
+            error: String::new(),
+            interfaces: HashMap::new(),
+        }
+    }
+
+    /// A cluster state is about to be put in force.
+    pub(super) fn state(&mut self, health: &Health, state: &ClusterState) {
+        let cluster = &state.cluster;
+        self.audited = audited_namespaces(cluster);
+        let audited = cluster.policies.iter().filter(|policy| policy.audit).count()
+            + cluster.tier_policies.iter().filter(|policy| policy.audit).count();
+        let modes = Modes {
+            audited_namespaces: self.audited.len() as u64,
+            audited_policies: audited as u64,
+            ..self.modes.clone()
+        };
+        health.set_policies(cluster.policies.len() + cluster.tier_policies.len(), modes);
+        health.set_problems("manifests", state.problems.clone());
+    }
+
+    /// What came of it.
+    pub(super) fn applied(
+        &mut self,
+        health: &Health,
+        applied: Result<Option<Applied>, EnforceError>,
+    ) {
+        match applied {
+            Ok(None) => {}
+            Ok(Some(applied)) => {
+                let known = &self.unenforced;
+                for pod in applied.unenforced.iter().filter(|pod| !known.contains(pod)) {
+                    tracing::warn!("not enforced: {pod}");
+                }
+                let enforced = applied.enforced.len();
+                tracing::info!(revision = applied.revision, pods = enforced, "policy is in force");
+                health.set_enforcement(applied.revision, self.pods(&applied));
+                health.set_problems("enforcer", Vec::new());
+                health.set_behind(false);
+                health.updated("applied");
+                (self.unenforced, self.error) = (applied.unenforced, String::new());
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if error != self.error {
+                    tracing::error!("{error}");
+                }
+                health.set_problems("enforcer", vec![error.clone()]);
+                health.set_behind(true);
+                health.updated("failed");
+                self.error = error;
+            }
+        }
+    }
+
+    fn pods(&mut self, applied: &Applied) -> Vec<PodStatus> {
+        self.name(applied.enforced.iter().map(|pod| pod.interface));
+        let enforced = applied.enforced.iter().map(|pod| PodStatus {
+            namespace: pod.namespace.clone(),
+            name: pod.pod.clone(),
+            enforced: true,
+            revision: applied.revision,
+            interface: self
+                .interfaces
+                .get(&pod.interface)
+                .map_or_else(|| format!("#{}", pod.interface), Clone::clone),
+            audit: self.modes.audit || self.audited.contains(&pod.namespace),
+            why: String::new(),
+        });
+        let unenforced = applied.unenforced.iter().map(|pod| PodStatus {
+            namespace: pod.namespace.clone(),
+            name: pod.pod.clone(),
+            why: pod.why.clone(),
+            ..PodStatus::default()
+        });
+        enforced.chain(unenforced).collect()
+    }
+
+    /// Looks up the names of interfaces where one of these is unknown.
+    fn name(&mut self, mut interfaces: impl Iterator<Item = u32>) {
+        if interfaces.all(|interface| self.interfaces.contains_key(&interface)) {
+            return;
+        }
+        // Without names the numbers do.
+        if let Ok(links) = Netlink::open().and_then(|mut netlink| netlink.links()) {
+            self.interfaces = links.into_iter().map(|(index, link)| (index, link.name)).collect();
+        }
+    }
+}
+
+fn audited_namespaces(cluster: &Cluster) -> HashSet<String> {
+    let audited = cluster.namespaces.iter().filter(|namespace| namespace.audit);
+    audited.map(|namespace| namespace.name.clone()).collect()
+}
