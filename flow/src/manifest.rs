@@ -1,6 +1,7 @@
 //! The store's layout: which objects there are and how a reader learns which of them count.
 //!
 //! * `flows/date=YYYY-MM-DD/hour=HH/NAME.parquet`: rows of [`crate::schema::stored_schema`].
+//! * `objects/NAME.parquet`: rows of [`crate::schema::objects::object_schema`].
 //! * `manifests/VERSION.json`: a [`Manifest`], twenty digits, written once and never changed.
 //!   The one with the highest version is in force. A writer creates the next version only if it
 //!   does not exist, so two writers cannot both succeed and readers never see half a change.
@@ -11,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub const MANIFEST_PREFIX: &str = "manifests";
 /// Prefix of the data objects of table `flows`.
 pub const FLOWS_PREFIX: &str = "flows";
+/// Prefix of the data objects with versions of the cluster's objects.
+pub const OBJECTS_PREFIX: &str = "objects";
 /// Versions kept behind the newest one, so that a reader may finish with the one it holds.
 pub const MANIFESTS_KEPT: u64 = 16;
 
@@ -21,6 +24,9 @@ pub struct Manifest {
     pub version: u64,
     /// Every file, oldest first.
     pub files: Vec<DataFile>,
+    /// Every file with versions of the cluster's objects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<DataFile>,
     /// How far each collector's batches are in these files, so that a relay that starts anew still
     /// recognises what is sent again, and notices what is missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

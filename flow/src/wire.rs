@@ -8,10 +8,15 @@
 //! heartbeat: only its [`BatchId::status`] counts, and the answer acknowledges what is known of
 //! that epoch.
 //!
+//! Collector → relay, `DoPut` with descriptor path [`OBJECTS`]: versions of the cluster's objects, of
+//! [`crate::schema::objects::object_schema`]. Each data message carries an [`ObjectsId`] and is
+//! answered by an [`Acknowledgement`]. Every stream begins with everything the collector knows, oldest
+//! first; the relay keeps what it does not have, so a version sent again costs nothing.
+//!
 //! Query → relay, `DoGet` with a [`HotTicket`]: the first message, the schema, carries a
 //! [`HotHeader`], each batch that follows a [`HotPosition`]. The header's manifest and the
 //! positions it names are taken in one step, so stored files and hot batches together hold each
-//! row exactly once.
+//! row exactly once. With an [`ObjectsTicket`] the same for object versions.
 //!
 //! Query → relay, `DoAction` [`STATUS_ACTION`]: one result, a [`RelayStatus`].
 
@@ -19,6 +24,8 @@ use serde::{Deserialize, Serialize};
 
 /// Descriptor path of the flows stream.
 pub const FLOWS: &str = "flows";
+/// Descriptor path of the stream of object versions.
+pub const OBJECTS: &str = "objects";
 /// Action type that asks for [`RelayStatus`].
 pub const STATUS_ACTION: &str = "weir.status";
 /// Largest message either side accepts.
@@ -47,6 +54,30 @@ pub struct Acknowledgement {
     pub epoch: u64,
     /// From [`BatchId`].
     pub sequence: u64,
+}
+
+/// Which batch of object versions a message is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectsId {
+    /// Cluster of the collector.
+    pub cluster: String,
+    /// Node of the collector.
+    pub node: String,
+    /// When the collector's process began, nanoseconds since 1970.
+    pub epoch: u64,
+    /// Counts up by one within a stream, from 1.
+    pub sequence: u64,
+    /// Set on the last batch of what the collector knew when the stream began: as of this time,
+    /// nanoseconds since 1970, an object that was not in these batches is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_at_ns: Option<i64>,
+}
+
+/// Asks for the hot object versions that the caller does not have yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectsTicket {
+    /// As for flows.
+    pub objects: HotTicket,
 }
 
 /// Asks for the hot batches that the caller does not have yet.

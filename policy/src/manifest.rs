@@ -14,10 +14,12 @@ mod strict;
 mod text;
 mod tier;
 mod words;
+mod write;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use error::{FieldPath, ManifestError, ObjectName, Segment};
+pub use write::{write_namespace, write_node, write_pod, write_service};
 
 use self::error::Problem;
 use crate::model::{Namespace, NetworkLogging, NetworkPolicy, Node, Pod, Service, TierPolicy};
@@ -52,11 +54,20 @@ pub enum Object {
 /// Reads a text of YAML documents or of JSON values. Lists (`kind: List`, `NetworkPolicyList`, …)
 /// stand for their items.
 pub fn parse(text: &str) -> Vec<Result<Object, ManifestError>> {
+    parse_with_texts(text).into_iter().map(|result| result.map(|(object, _)| object)).collect()
+}
+
+/// Like [`parse`], and of each policy the text that describes it alone: its document as it was
+/// written, or JSON where it is an item of a list.
+pub fn parse_with_texts(text: &str) -> Vec<Result<(Object, Option<String>), ManifestError>> {
     let mut results = Vec::new();
     for mut document in text::documents(text) {
         match document.value() {
             Ok(Value::Null) => {}
-            Ok(value) => read_all(value, |name, result| {
+            Ok(value) => read_all(value, |name, item, result| {
+                let is_policy = name.as_ref().is_some_and(|name| is_policy(&name.kind));
+                let text = item.or_else(|| is_policy.then(|| document.text().to_owned()));
+                let result = result.map(|object| (object, text));
                 results.push(result.map_err(|problem| document.error(name, problem)));
             }),
             Err((line, message)) => results.push(Err(ManifestError {
@@ -74,7 +85,7 @@ pub fn parse(text: &str) -> Vec<Result<Object, ManifestError>> {
 /// Reads one object that has been parsed already, a document of its own. Lists are refused.
 pub fn parse_value(value: Value) -> Result<Object, ManifestError> {
     let name = ObjectName::of(&value);
-    read(value, None).map_err(|problem| ManifestError {
+    read(value).map_err(|problem| ManifestError {
         document: 1,
         object: name.map(Box::new),
         path: problem.path,
@@ -83,11 +94,20 @@ pub fn parse_value(value: Value) -> Result<Object, ManifestError> {
     })
 }
 
-/// Hands on each object of a document together with what it calls itself.
-fn read_all(mut value: Value, mut found: impl FnMut(Option<ObjectName>, Result<Object, Problem>)) {
+/// Whether objects of the kind are policies: `NetworkPolicy`, `AdminNetworkPolicy`, …
+pub fn is_policy(kind: &str) -> bool {
+    kind.ends_with("NetworkPolicy")
+}
+
+/// Hands on each object of a document together with what it calls itself, and the text of a policy
+/// that is an item of a list.
+fn read_all(
+    mut value: Value,
+    mut found: impl FnMut(Option<ObjectName>, Option<String>, Result<Object, Problem>),
+) {
     let Some(list_kind) = list_kind(&value) else {
         let name = ObjectName::of(&value);
-        return found(name, read(value, None));
+        return found(name, None, read(value));
     };
     let defaults = (list_kind != "List").then(|| ItemDefaults {
         kind: list_kind.trim_end_matches("List").to_owned(),
@@ -96,15 +116,20 @@ fn read_all(mut value: Value, mut found: impl FnMut(Option<ObjectName>, Result<O
     match value.get_mut("items").map(Value::take) {
         None | Some(Value::Null) => {}
         Some(Value::Array(items)) => {
-            for (index, item) in items.into_iter().enumerate() {
+            for (index, mut item) in items.into_iter().enumerate() {
                 let name = ObjectName::of(&item);
-                let result = read(item, defaults.as_ref()).map_err(|problem| {
+                if let (Some(defaults), Some(fields)) = (&defaults, item.as_object_mut()) {
+                    defaults.fill(fields);
+                }
+                let kind = item.get("kind").and_then(Value::as_str);
+                let text = kind.is_some_and(is_policy).then(|| format!("{item:#}\n"));
+                let result = read(item).map_err(|problem| {
                     problem.inside([Segment::Key("items".into()), Segment::Index(index)])
                 });
-                found(name, result);
+                found(name, text, result);
             }
         }
-        Some(_) => found(None, Err(Problem::at("items", "must be a list of objects"))),
+        Some(_) => found(None, None, Err(Problem::at("items", "must be a list of objects"))),
     }
 }
 
@@ -114,22 +139,25 @@ struct ItemDefaults {
     api_version: Value,
 }
 
+impl ItemDefaults {
+    fn fill(&self, fields: &mut Map<String, Value>) {
+        fields.entry("kind").or_insert_with(|| self.kind.clone().into());
+        fields.entry("apiVersion").or_insert_with(|| self.api_version.clone());
+    }
+}
+
 fn list_kind(value: &Value) -> Option<String> {
     let kind = value.get("kind")?.as_str()?;
     (kind.ends_with("List") && value.get("metadata").and_then(|m| m.get("name")).is_none())
         .then(|| kind.to_owned())
 }
 
-fn read(mut value: Value, defaults: Option<&ItemDefaults>) -> Result<Object, Problem> {
-    let Some(fields) = value.as_object_mut() else {
+fn read(value: Value) -> Result<Object, Problem> {
+    let Some(fields) = value.as_object() else {
         return Err(Problem::here(
             "is not an object: a manifest has apiVersion, kind and metadata",
         ));
     };
-    if let Some(defaults) = defaults {
-        fields.entry("kind").or_insert_with(|| defaults.kind.clone().into());
-        fields.entry("apiVersion").or_insert_with(|| defaults.api_version.clone());
-    }
     let text_of = |field: &str| match fields.get(field) {
         Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
         Some(_) => Err(Problem::at(field, "must be a non-empty text")),

@@ -149,6 +149,7 @@ fn succeed(base: &Manifest, files: &[DataFile], stored: &[StoredUpTo]) -> Manife
     Manifest {
         version: base.version + 1,
         files: base.files.iter().chain(files).cloned().collect(),
+        objects: base.objects.clone(),
         stored: furthest.into_values().cloned().collect(),
     }
 }

@@ -6,17 +6,19 @@ use std::path::Path;
 use weir_policy::Cluster;
 use weir_policy::manifest::Object;
 
-use super::files::short;
+use super::PolicyTexts;
+use super::files::{Described, short};
 
-/// The cluster, and what is described twice. The first description counts.
+/// The cluster, its policies' texts, and what is described twice. The first description counts.
 pub(super) fn assemble<'a>(
     root: &Path,
-    objects: impl Iterator<Item = (&'a Path, &'a Object)>,
-) -> (Cluster, Vec<String>) {
+    objects: impl Iterator<Item = (&'a Path, &'a Described)>,
+) -> (Cluster, PolicyTexts, Vec<String>) {
     let mut cluster = Cluster::default();
     let mut seen: HashMap<(&str, &str, &str), &Path> = HashMap::new();
     let mut duplicates = Vec::new();
-    for (path, object) in objects {
+    let mut texts = PolicyTexts::new();
+    for (path, (object, text)) in objects {
         let Some(name) = name(object) else { continue };
         if let Some(first) = seen.get(&name) {
             let (kind, namespace, own) = name;
@@ -29,6 +31,10 @@ pub(super) fn assemble<'a>(
             continue;
         }
         seen.insert(name, path);
+        if let Some(text) = text {
+            let (kind, namespace, own) = name;
+            texts.insert((kind.into(), namespace.into(), own.into()), text.clone());
+        }
         match object {
             Object::Namespace(namespace) => cluster.namespaces.push(namespace.clone()),
             Object::Pod(pod) => cluster.pods.push(pod.clone()),
@@ -40,7 +46,7 @@ pub(super) fn assemble<'a>(
             Object::Ignored { .. } => {}
         }
     }
-    (cluster, duplicates)
+    (cluster, texts, duplicates)
 }
 
 /// Kind, namespace and name of what policies need.

@@ -5,6 +5,7 @@ use std::fs::{self, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use weir_policy::manifest::{self, Object};
@@ -30,12 +31,15 @@ pub(super) struct Files {
     problems: Vec<String>,
 }
 
+/// An object, and of a policy the text that describes it.
+pub(super) type Described = (Object, Option<Arc<str>>);
+
 #[derive(Debug, Default)]
 struct File {
     /// None if the file has to be read again.
     stamp: Option<Stamp>,
     /// Of the last time it was good.
-    objects: Vec<Object>,
+    objects: Vec<Described>,
     /// What is wrong with it now.
     problems: Vec<String>,
 }
@@ -83,14 +87,14 @@ impl Files {
             .files
             .iter()
             .flat_map(|(path, file)| file.objects.iter().map(|object| (path.as_path(), object)));
-        let (cluster, duplicates) = assemble(&self.root, objects);
+        let (cluster, texts, duplicates) = assemble(&self.root, objects);
         let mut problems = self.problems.clone();
         for (path, file) in &self.files {
             let name = short(&self.root, path);
             problems.extend(file.problems.iter().map(|problem| format!("{name}: {problem}")));
         }
         problems.extend(duplicates);
-        ClusterState { cluster: cluster.into(), problems }
+        ClusterState { cluster: cluster.into(), texts: texts.into(), problems }
     }
 
     fn list(
@@ -156,7 +160,7 @@ impl File {
     fn read(&mut self, path: &Path, metadata: &Metadata) {
         match objects(path, metadata) {
             Ok(objects) => {
-                for kind in objects.iter().filter_map(ignored) {
+                for kind in objects.iter().filter_map(|(object, _)| ignored(object)) {
                     tracing::debug!(file = %path.display(), kind, "not needed for policies");
                 }
                 self.objects = objects;
@@ -184,7 +188,7 @@ impl Stamp {
     }
 }
 
-fn objects(path: &Path, metadata: &Metadata) -> Result<Vec<Object>, Vec<String>> {
+fn objects(path: &Path, metadata: &Metadata) -> Result<Vec<Described>, Vec<String>> {
     if metadata.len() > MAX_FILE_BYTES {
         return Err(too_large());
     }
@@ -199,9 +203,9 @@ fn objects(path: &Path, metadata: &Metadata) -> Result<Vec<Object>, Vec<String>>
     let text = String::from_utf8(bytes).map_err(|_| vec!["is not UTF-8 text".to_owned()])?;
     let mut objects = Vec::new();
     let mut problems = Vec::new();
-    for result in manifest::parse(&text) {
+    for result in manifest::parse_with_texts(&text) {
         match result {
-            Ok(object) => objects.push(object),
+            Ok((object, text)) => objects.push((object, text.map(Arc::from))),
             Err(error) => problems.push(error.to_string()),
         }
     }

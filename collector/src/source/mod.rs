@@ -7,6 +7,7 @@ mod assemble;
 mod files;
 mod manifests;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,11 +18,16 @@ use weir_policy::Cluster;
 
 pub use manifests::ManifestDirectory;
 
+/// Manifests by kind, namespace and name.
+pub type PolicyTexts = BTreeMap<(String, String, String), Arc<str>>;
+
 /// A cluster at a moment, and what could not be read of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterState {
     /// What could be read.
     pub cluster: Arc<Cluster>,
+    /// Of each policy the text that describes it, by kind, namespace and name.
+    pub texts: Arc<PolicyTexts>,
     /// What could not, in words that say where.
     pub problems: Vec<String>,
 }

@@ -94,6 +94,32 @@ impl Kind for TimestampNs {
     }
 }
 
+/// Nanoseconds since 1970-01-01T00:00:00Z, or null.
+#[derive(Debug)]
+pub struct TimestampNsOrNull;
+
+impl Kind for TimestampNsOrNull {
+    type Value = Option<TimestampNs>;
+    type Builder = TimestampNanosecondBuilder;
+    const NULLABLE: bool = true;
+
+    fn data_type() -> DataType {
+        TimestampNs::data_type()
+    }
+
+    fn append(builder: &mut Self::Builder, value: &Self::Value) {
+        builder.append_option(value.map(|time| time.0));
+    }
+
+    fn finish(builder: &mut Self::Builder) -> ArrayRef {
+        TimestampNs::finish(builder)
+    }
+
+    fn read(array: &ArrayRef, row: usize) -> Self::Value {
+        array.is_valid(row).then(|| TimestampNs::read(array, row))
+    }
+}
+
 /// Text, dictionary-encoded.
 #[derive(Debug)]
 pub struct Text;

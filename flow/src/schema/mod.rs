@@ -1,110 +1,37 @@
-//! The one table of flow columns. The Rust type [`Flow`], the Arrow schema, the batch builder and
-//! `docs/SCHEMA.md` all come from it.
+//! The tables of columns: flows, and the cluster's objects. The Rust type of a row, the Arrow schema,
+//! the batch builder and `docs/SCHEMA.md` all come from them.
 
+#[macro_use]
+mod table;
 mod kind;
+pub mod objects;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::error::ArrowError;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 
-use kind::column_of;
 pub use kind::{
-    Kind, LabelMap, Labels, Names, Policies, Text, TextOrNull, TimestampNs, UInt8OrNull,
-    UInt16OrNull, UInt64, UInt64OrNull,
+    Kind, LabelMap, Labels, Names, Policies, Text, TextOrNull, TimestampNs, TimestampNsOrNull,
+    UInt8OrNull, UInt16OrNull, UInt64, UInt64OrNull,
 };
+pub use table::{Column, Table, tables};
 
 /// Bumped with every change of the stored columns; files of older versions are fixed up on read.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// One column of table `flows`.
-#[derive(Clone, Debug)]
-pub struct Column {
-    /// Its SQL name.
-    pub name: &'static str,
-    /// Its Arrow type.
-    pub data_type: DataType,
-    /// Whether it may be null.
-    pub nullable: bool,
-    /// Computed from other columns when read, never stored.
-    pub derived: bool,
-    /// What it means.
-    pub doc: &'static str,
-}
-
-/// Expands the table into the struct, the builder and the list of columns.
-macro_rules! flow_table {
-    (
-        stored { $($name:ident: $kind:ident, $doc:literal;)+ }
-        derived { $($derived:ident: $derived_kind:ident, $derived_doc:literal;)+ }
-    ) => {
-        /// One row: what one observation point saw of one connection, or of one kind of denied
-        /// attempt, in one interval. Counters are deltas.
-        #[derive(Clone, Debug, PartialEq)]
-        pub struct Flow {
-            $(#[doc = $doc] pub $name: <$kind as Kind>::Value,)+
-        }
-
-        /// Builds record batches row by row. For bulk work build the columns instead.
-        #[derive(Default)]
-        pub struct FlowBuilder {
-            rows: usize,
-            $($name: <$kind as Kind>::Builder,)+
-        }
-
-        impl FlowBuilder {
-            /// Adds a row.
-            pub fn append(&mut self, flow: &Flow) {
-                self.rows += 1;
-                $($kind::append(&mut self.$name, &flow.$name);)+
-            }
-
-            /// The rows added so far as a batch of [`stored_schema`]; the builder is empty again.
-            pub fn finish(&mut self) -> RecordBatch {
-                self.rows = 0;
-                let columns: Vec<ArrayRef> = vec![$($kind::finish(&mut self.$name),)+];
-                RecordBatch::try_new(stored_schema(), columns)
-                    .expect("builders and schema come from one table")
-            }
-        }
-
-        impl Flow {
-            /// Reads all rows of a batch. Columns are found by name and cast to the table's types.
-            ///
-            /// # Errors
-            /// A column is missing or has a type that does not cast.
-            pub fn read(batch: &RecordBatch) -> Result<Vec<Flow>, ArrowError> {
-                $(let $name = column_of::<$kind>(batch, stringify!($name))?;)+
-                Ok((0..batch.num_rows())
-                    .map(|row| Flow { $($name: $kind::read(&$name, row),)+ })
-                    .collect())
-            }
-        }
-
-        static COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(|| vec![
-            $(Column {
-                name: stringify!($name),
-                data_type: $kind::data_type(),
-                nullable: $kind::NULLABLE,
-                derived: false,
-                doc: $doc,
-            },)+
-            $(Column {
-                name: stringify!($derived),
-                data_type: $derived_kind::data_type(),
-                nullable: $derived_kind::NULLABLE,
-                derived: true,
-                doc: $derived_doc,
-            },)+
-        ]);
-    };
-}
-
-flow_table! {
+table! {
+    /// One row: what one observation point saw of one connection, or of one kind of denied
+    /// attempt, in one interval. Counters are deltas.
+    row Flow;
+    /// Builds record batches row by row. For bulk work build the columns instead.
+    builder FlowBuilder;
+    /// Every column of table `flows`, in order.
+    columns columns;
+    /// What collectors send and Parquet files hold: every column but the derived ones.
+    schema stored_schema;
     stored {
         time: TimestampNs, "First packet in the row, UTC, exact if it is the first of the connection. Else the moment of the collector's reading before, which no packet in the row precedes: the kernel only counts further ones.";
         end_time: TimestampNs, "Last packet in the row, UTC; exact in `open` rows, in others rounded down to whole milliseconds, since the kernel notes it by its tick.";
@@ -155,58 +82,35 @@ flow_table! {
     }
 }
 
-impl fmt::Debug for FlowBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FlowBuilder").field("rows", &self.rows).finish()
-    }
-}
-
-impl FlowBuilder {
-    /// Rows added since the last [`finish`](Self::finish).
-    pub fn len(&self) -> usize {
-        self.rows
-    }
-
-    /// Whether no row was added since the last [`finish`](Self::finish).
-    pub fn is_empty(&self) -> bool {
-        self.rows == 0
-    }
-}
-
-/// Every column of table `flows`, in order.
-pub fn columns() -> &'static [Column] {
-    &COLUMNS
-}
-
-/// What collectors send and Parquet files hold: every column but the derived ones.
-pub fn stored_schema() -> SchemaRef {
-    static SCHEMA: LazyLock<SchemaRef> =
-        LazyLock::new(|| Arc::new(Schema::new(fields(|column| !column.derived))));
-    SCHEMA.clone()
-}
-
 /// What queries see: every column.
 pub fn table_schema() -> SchemaRef {
-    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| Arc::new(Schema::new(fields(|_| true))));
+    static SCHEMA: LazyLock<SchemaRef> =
+        LazyLock::new(|| Arc::new(Schema::new(table::fields(columns(), |_| true))));
     SCHEMA.clone()
 }
 
-/// The column documentation as a Markdown page.
+/// The documentation of all tables as a Markdown page.
 pub fn documentation() -> String {
     let mut page = String::from(
-        "# Table `flows`\n\nGenerated from the schema table in `flow/src/schema`; a test compares.\n\n\
-         | column | type | null | meaning |\n|---|---|---|---|\n",
+        "# Tables\n\nGenerated from the schema tables in `flow/src/schema`; a test compares.\n",
     );
-    for column in columns() {
-        let null = if column.nullable { "yes" } else { "" };
-        let derived = if column.derived { " Computed when read." } else { "" };
-        let _ = writeln!(
+    for table in tables() {
+        let _ = write!(
             page,
-            "| {} | {} | {null} | {}{derived} |",
-            column.name,
-            sql_type(&column.data_type),
-            column.doc
+            "\n## `{}`\n{}\n\n| column | type | null | meaning |\n|---|---|---|---|\n",
+            table.name, table.doc
         );
+        for column in table.columns {
+            let null = if column.nullable { "yes" } else { "" };
+            let derived = if column.derived { " Computed when read." } else { "" };
+            let _ = writeln!(
+                page,
+                "| {} | {} | {null} | {}{derived} |",
+                column.name,
+                sql_type(&column.data_type),
+                column.doc
+            );
+        }
     }
     page
 }
@@ -226,12 +130,4 @@ pub fn sql_type(data_type: &DataType) -> &'static str {
         DataType::List(_) => "list of text",
         _ => "other",
     }
-}
-
-fn fields(keep: impl Fn(&Column) -> bool) -> Vec<Field> {
-    columns()
-        .iter()
-        .filter(|column| keep(column))
-        .map(|column| Field::new(column.name, column.data_type.clone(), column.nullable))
-        .collect()
 }

@@ -387,3 +387,19 @@ fn windows_line_ends_and_byte_order_marks_are_fine() {
                 apiVersion: v1\r\nkind: Namespace\r\nmetadata:\r\n  name: b\r\n";
     assert_eq!(parse(text).into_iter().filter(Result::is_ok).count(), 2);
 }
+
+#[test]
+fn policies_come_with_the_text_that_describes_them() {
+    let policy = "# why\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+                  metadata: {name: p, namespace: x}\nspec: {podSelector: {}}\n";
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n";
+    let text = format!("{policy}---\n{namespace}");
+    let found: Vec<_> = parse_with_texts(&text).into_iter().map(Result::unwrap).collect();
+    assert_eq!(found[0].1.as_deref(), Some(policy));
+    assert_eq!(found[1].1, None);
+    let list = r#"{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicyList","items":[
+        {"metadata":{"name":"p","namespace":"x"},"spec":{"podSelector":{}}}]}"#;
+    let item = parse_with_texts(list).remove(0).unwrap();
+    assert_eq!(item.0, found[0].0);
+    assert_eq!(parse(item.1.as_deref().unwrap()), [Ok(item.0)]);
+}

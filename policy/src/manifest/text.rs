@@ -116,12 +116,17 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// A problem with one of its objects, with the line.
-    pub(super) fn error(&self, object: Option<ObjectName>, problem: Problem) -> ManifestError {
-        let text = match &self.content {
+    /// As it was written.
+    pub(super) fn text(&self) -> &'a str {
+        match &self.content {
             Content::Yaml(text) | Content::Json { text, .. } => text,
             Content::TooLong => "",
-        };
+        }
+    }
+
+    /// A problem with one of its objects, with the line.
+    pub(super) fn error(&self, object: Option<ObjectName>, problem: Problem) -> ManifestError {
+        let text = self.text();
         let places =
             self.places.get_or_init(|| serde_saphyr::from_str_with_options(text, limits()).ok());
         let line = places.as_ref().and_then(|tree| self.line(locate(tree, &problem.path)));
