@@ -1,10 +1,10 @@
 //! Loads the programs and attaches them.
 
 use std::{
-    collections::HashMap,
-    ffi::CStr,
+    collections::{HashMap, HashSet},
     io,
     os::fd::{AsFd, OwnedFd},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -12,10 +12,7 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Map, MapData, PerCpuArray, RingBuf},
-    programs::{
-        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
-        tc::{NlOptions, SchedClassifierLinkId, TcAttachOptions, TcError, qdisc_add_clsact},
-    },
+    programs::{ProgramError, SchedClassifier, tc::SchedClassifierLinkId},
 };
 use weir_abi::{
     Address,
@@ -28,6 +25,7 @@ use super::{
     KernelError, Program, RingReader, Stats, TableScanner,
     endpoints::Endpoints,
     error::chain,
+    pins::Pins,
     sizes::{MapSize, map_size},
     stats::Removals,
     table::{Table, TrieKey},
@@ -60,6 +58,22 @@ pub struct DatapathOptions {
     pub classic: bool,
 }
 
+impl DatapathOptions {
+    /// By map.
+    fn sizes(&self) -> [(&'static str, u32); 8] {
+        [
+            ("CONNTRACK", self.connections),
+            ("DENIES", self.denies),
+            ("POLICY", self.policies),
+            ("CIDRS_V4", self.cidrs),
+            ("CIDRS_V6", self.cidrs),
+            ("IDENTITIES", self.identities),
+            ("VERDICTS", self.ring_bytes),
+            ("DENY_VERDICTS", self.deny_ring_bytes),
+        ]
+    }
+}
+
 impl Default for DatapathOptions {
     fn default() -> Self {
         Self {
@@ -78,16 +92,21 @@ impl Default for DatapathOptions {
 
 /// The loaded programs, their maps, and the interfaces they are attached to.
 ///
-/// Belongs to the network namespace of the thread that calls [`Datapath::attach`]. Dropping it
-/// takes the programs off.
+/// Belongs to the network namespace of the thread that loads it and calls [`Datapath::attach`].
+/// Dropping it takes the programs off, unless they are pinned.
 pub struct Datapath {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
+    /// None: nothing outlives the process.
+    pub(super) pins: Option<Pins>,
     pub(super) tables: Tables,
     pub(super) adopt_for: Duration,
-    classic: bool,
+    pub(super) classic: bool,
     /// By interface: which endpoint, and until when it adopts.
     pub(super) adopting: HashMap<u32, (u32, u64)>,
-    links: HashMap<u32, Vec<(Program, SchedClassifierLinkId)>>,
+    /// Links that go with the process.
+    pub(super) links: HashMap<u32, Vec<(Program, SchedClassifierLinkId)>>,
+    /// Interfaces with classic filters that do not.
+    pub(super) filtered: HashSet<u32>,
     counters: PerCpuArray<MapData, [u64; STATS_LEN as usize]>,
     rings: Option<(RingBuf<MapData>, RingBuf<MapData>)>,
     scanned: Option<TableScanner>,
@@ -104,20 +123,29 @@ pub(super) struct Tables {
 }
 
 impl Datapath {
-    /// Loads programs and maps into the kernel.
+    /// Loads programs and maps into the kernel, for as long as this process lives.
     pub fn load(options: &DatapathOptions) -> Result<Self, KernelError> {
+        Self::load_with(options, None)
+    }
+
+    /// Loads programs that stay in force when this process ends, with the maps that are pinned in
+    /// this directory, if they are of the same shape, or else with new ones.
+    pub fn load_pinned(options: &DatapathOptions, directory: &Path) -> Result<Self, KernelError> {
+        Self::load_with(options, Some(directory))
+    }
+
+    fn load_with(options: &DatapathOptions, pinned: Option<&Path>) -> Result<Self, KernelError> {
         allow_locked_memory();
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries("CONNTRACK", options.connections)
-            .map_max_entries("DENIES", options.denies)
-            .map_max_entries("POLICY", options.policies)
-            .map_max_entries("CIDRS_V4", options.cidrs)
-            .map_max_entries("CIDRS_V6", options.cidrs)
-            .map_max_entries("IDENTITIES", options.identities)
-            .map_max_entries("VERDICTS", options.ring_bytes)
-            .map_max_entries("DENY_VERDICTS", options.deny_ring_bytes)
-            .load(OBJECT)
-            .map_err(KernelError::from_load)?;
+        let sizes = options.sizes();
+        let opened = pinned.map(|directory| Pins::open(directory, OBJECT, &sizes)).transpose()?;
+        let mut loader = EbpfLoader::new();
+        for (map, entries) in sizes {
+            loader.map_max_entries(map, entries);
+        }
+        if let Some((pins, shape)) = &opened {
+            pins.use_for(&mut loader, shape);
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(KernelError::from_load)?;
         for program in Program::ATTACHED {
             classifier(&mut ebpf, program)?;
         }
@@ -136,13 +164,19 @@ impl Datapath {
             .map_err(|error| KernelError::Object(chain(&error)))?;
         let rings = (ring(&ebpf, "DENY_VERDICTS")?, ring(&ebpf, "VERDICTS")?);
         let removals = Arc::new(Removals::default());
+        let adopting = tables
+            .endpoints
+            .entries()
+            .map(|(ifindex, entry)| (ifindex, (entry.endpoint.endpoint, entry.adopt_until_ns)));
         Ok(Self {
             ebpf,
+            pins: opened.map(|(pins, _)| pins),
+            adopting: adopting.collect(),
             tables,
             adopt_for: options.adopt_for,
             classic: options.classic,
-            adopting: HashMap::new(),
             links: HashMap::new(),
+            filtered: HashSet::new(),
             counters,
             rings: Some(rings),
             scanned: Some(TableScanner::new(conntrack, closed, denies, Arc::clone(&removals))),
@@ -162,33 +196,6 @@ impl Datapath {
             map_size(name, data.fd().as_fd())
         });
         sizes.collect()
-    }
-
-    /// Attaches both programs to the host side of a pod's veth. Doing so again is no error.
-    pub fn attach(&mut self, ifindex: u32) -> Result<(), KernelError> {
-        let interface = interface_name(ifindex)?;
-        for program in Program::ATTACHED {
-            let Some(link) = self.attach_one(program, ifindex, &interface)? else { continue };
-            let links = self.links.entry(ifindex).or_default();
-            // An older link of this program belongs to an interface that is gone.
-            links.retain(|(other, _)| *other != program);
-            links.push((program, link));
-        }
-        Ok(())
-    }
-
-    /// Takes the programs off an interface. It is no error if they, or it, are gone.
-    pub fn detach(&mut self, ifindex: u32) -> Result<(), KernelError> {
-        for (program, link) in self.links.remove(&ifindex).unwrap_or_default() {
-            let detached = classifier(&mut self.ebpf, program)?.detach(link);
-            // A classic filter went with its interface.
-            if let Err(error) = detached
-                && interface_name(ifindex).is_ok()
-            {
-                return Err(attach_error(program, ifindex, &error));
-            }
-        }
-        Ok(())
     }
 
     /// The reading end of the rings; there is only one.
@@ -218,83 +225,13 @@ impl Datapath {
     ) -> Result<&mut SchedClassifier, KernelError> {
         classifier(&mut self.ebpf, program)
     }
-
-    /// None: it is attached already.
-    fn attach_one(
-        &mut self,
-        program: Program,
-        ifindex: u32,
-        interface: &str,
-    ) -> Result<Option<SchedClassifierLinkId>, KernelError> {
-        if self.classic {
-            return self.attach_classic(program, ifindex, interface);
-        }
-        // Next to the pod on both ways: nothing redirects its packets before Weir has seen them,
-        // or after.
-        let (direction, order) = match program {
-            Program::FromPod => (TcAttachType::Ingress, LinkOrder::first()),
-            _ => (TcAttachType::Egress, LinkOrder::last()),
-        };
-        let attached = self.classifier(program)?.attach_with_options(
-            interface,
-            direction,
-            TcAttachOptions::TcxOrder(order),
-        );
-        match attached {
-            Ok(link) => Ok(Some(link)),
-            Err(error) => match errno(&error) {
-                Some(libc::EEXIST) => Ok(None),
-                // Before Linux 6.6.
-                Some(libc::EINVAL | libc::EOPNOTSUPP) => {
-                    self.attach_classic(program, ifindex, interface)
-                }
-                Some(libc::EPERM) => {
-                    Err(KernelError::NotPermitted { action: "attach BPF programs" })
-                }
-                _ => Err(attach_error(program, ifindex, &error)),
-            },
-        }
-    }
-
-    /// As a filter of the interface's `clsact` queueing discipline.
-    fn attach_classic(
-        &mut self,
-        program: Program,
-        ifindex: u32,
-        interface: &str,
-    ) -> Result<Option<SchedClassifierLinkId>, KernelError> {
-        let attached = self.links.get(&ifindex).into_iter().flatten();
-        if attached.into_iter().any(|(other, _)| *other == program) {
-            return Ok(None);
-        }
-        match qdisc_add_clsact(interface) {
-            Ok(()) | Err(TcError::AlreadyAttached) => {}
-            // Somebody else's does as well.
-            Err(TcError::NetlinkError(error)) if chain(&error).contains("File exists") => {}
-            Err(error) => return Err(attach_error(program, ifindex, &error)),
-        }
-        let direction = match program {
-            Program::FromPod => TcAttachType::Ingress,
-            _ => TcAttachType::Egress,
-        };
-        let options = TcAttachOptions::Netlink(NlOptions::default());
-        self.classifier(program)?
-            .attach_with_options(interface, direction, options)
-            .map(Some)
-            .map_err(|error| attach_error(program, ifindex, &error))
-    }
-}
-
-fn attach_error(
-    program: Program,
-    ifindex: u32,
-    error: &(dyn std::error::Error + 'static),
-) -> KernelError {
-    KernelError::Attach { program: program.name(), ifindex, reason: chain(error) }
 }
 
 /// A program, loaded if it is not yet.
-fn classifier(ebpf: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier, KernelError> {
+pub(super) fn classifier(
+    ebpf: &mut Ebpf,
+    program: Program,
+) -> Result<&mut SchedClassifier, KernelError> {
     let classifier: &mut SchedClassifier = ebpf
         .program_mut(program.name())
         .and_then(|found| found.try_into().ok())
@@ -335,23 +272,6 @@ fn map_data(ebpf: &Ebpf, name: &'static str) -> Result<MapData, KernelError> {
 fn ring(ebpf: &Ebpf, name: &'static str) -> Result<RingBuf<MapData>, KernelError> {
     let ring = RingBuf::try_from(Map::RingBuf(map_data(ebpf, name)?));
     ring.map_err(|error| KernelError::Object(chain(&error)))
-}
-
-fn interface_name(ifindex: u32) -> Result<String, KernelError> {
-    let mut name = [0 as libc::c_char; libc::IF_NAMESIZE];
-    // SAFETY: room for the longest name there is.
-    if unsafe { libc::if_indextoname(ifindex, name.as_mut_ptr()) }.is_null() {
-        return Err(KernelError::NoInterface { ifindex });
-    }
-    // SAFETY: the call above has ended it with a zero.
-    Ok(unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned())
-}
-
-fn errno(error: &ProgramError) -> Option<i32> {
-    match error {
-        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
-        _ => None,
-    }
 }
 
 /// Kernels before 5.11 charge maps to this limit. Where it may not be raised, loading says so.

@@ -73,6 +73,21 @@ impl Endpoints {
         }
     }
 
+    /// What is in force, by interface.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (u32, EndpointEntry)> {
+        (0..SLOTS).filter_map(|index| {
+            // SAFETY: below `SLOTS`.
+            let slot = unsafe { self.slots.as_ptr().add(index as usize) };
+            let ifindex = self.ifindex(slot).load(Ordering::Acquire);
+            let current = self.current(slot).load(Ordering::Acquire) % SLOT_COPIES;
+            // SAFETY: within the slot, and only this process writes copies.
+            let entry = unsafe {
+                (&raw const (*slot).copies).cast::<EndpointEntry>().add(current as usize).read()
+            };
+            (ifindex != 0).then_some((ifindex, entry))
+        })
+    }
+
     /// The first slot for `ifindex` that `holder` has.
     fn find(&self, ifindex: u32, holder: u32) -> Option<*mut EndpointSlot> {
         (0..SLOT_PROBES)

@@ -1,6 +1,6 @@
 //! What can go wrong between the collector and the kernel.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
@@ -68,6 +68,26 @@ pub enum KernelError {
         operation: &'static str,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// What is pinned cannot be used.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Pins {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The directory for pins is on another kind of file system.
+    #[error(
+        "{} is not on a BPF file system: mount one there (mount -t bpf bpf DIR), choose a \
+         directory on one with --pins, or do without: --pins none",
+        .path.display()
+    )]
+    NoBpfFileSystem {
+        /// The directory.
+        path: PathBuf,
     },
     /// Reader or scanner was asked for twice.
     #[error("the {0} of this data path is already taken")]

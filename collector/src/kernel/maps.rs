@@ -8,6 +8,21 @@ use weir_abi::{
 
 use super::{Datapath, KernelError, MonotonicClock, table::TrieKey};
 
+/// What the maps that user space writes hold.
+#[derive(Clone, Debug, Default)]
+pub struct MapContents {
+    /// Rules.
+    pub policies: Vec<(PolicyKey, PolicyValue)>,
+    /// IPv4 blocks: prefix length (64 more than the block's), block, peer.
+    pub cidrs_v4: Vec<(u32, CidrV4, u32)>,
+    /// IPv6 blocks, likewise.
+    pub cidrs_v6: Vec<(u32, CidrV6, u32)>,
+    /// Whose each address is.
+    pub identities: Vec<(Address, u32)>,
+    /// Endpoints by interface.
+    pub endpoints: Vec<(u32, Endpoint)>,
+}
+
 /// The maps that user space writes; the seam for tests without a kernel.
 ///
 /// Inserting replaces, removing what is not there is no error. A batch that fails half-way leaves
@@ -33,6 +48,25 @@ pub trait KernelMaps {
     fn set_endpoint(&mut self, ifindex: u32, endpoint: &Endpoint) -> Result<(), KernelError>;
     /// Stops judging an interface's packets.
     fn remove_endpoint(&mut self, ifindex: u32) -> Result<(), KernelError>;
+}
+
+impl Datapath {
+    /// Reads the maps that user space writes.
+    pub fn contents(&self) -> Result<MapContents, KernelError> {
+        let mut contents = MapContents::default();
+        let MapContents { policies, cidrs_v4, cidrs_v6, identities, endpoints } = &mut contents;
+        self.tables.policy.for_each(|key, value| policies.push((*key, *value)))?;
+        self.tables
+            .cidrs_v4
+            .for_each(|key, peer| cidrs_v4.push((key.prefix_len, key.data, *peer)))?;
+        self.tables
+            .cidrs_v6
+            .for_each(|key, peer| cidrs_v6.push((key.prefix_len, key.data, *peer)))?;
+        self.tables.identities.for_each(|address, id| identities.push((*address, *id)))?;
+        let entries = self.tables.endpoints.entries();
+        endpoints.extend(entries.map(|(ifindex, entry)| (ifindex, entry.endpoint)));
+        Ok(contents)
+    }
 }
 
 impl KernelMaps for Datapath {

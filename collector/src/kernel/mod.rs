@@ -4,12 +4,14 @@
 //! policy gets into them; [`RingReader`] and [`TableScanner`] are how verdicts and counters come
 //! out. This is the only module that names aya or makes `bpf(2)` calls.
 
+mod attach;
 pub mod bench;
 mod clock;
 mod datapath;
 mod endpoints;
 mod error;
 mod maps;
+mod pins;
 mod ring;
 mod scan;
 mod sizes;
@@ -18,10 +20,12 @@ mod sys;
 mod table;
 mod testrun;
 
+pub use attach::uninstall;
 pub use clock::MonotonicClock;
 pub use datapath::{Datapath, DatapathOptions};
 pub use error::KernelError;
-pub use maps::KernelMaps;
+pub use maps::{KernelMaps, MapContents};
+pub use pins::{DEFAULT_PINS, Removed, safe_name};
 pub use ring::RingReader;
 pub use scan::{ConnectionDelta, ConnectionState, DenyDelta, Scan, TableScanner};
 pub use sizes::MapSize;

@@ -13,6 +13,7 @@ mod icmp;
 mod loss;
 mod mid_stream;
 mod netns;
+mod pins;
 mod policy;
 mod privileges;
 mod spoofing;

@@ -20,6 +20,9 @@ pub mod endpoint;
 pub mod event;
 pub mod policy;
 pub mod stats;
+mod version;
+
+pub use version::{LAYOUT, LAYOUT_VERSION};
 
 /// Direction of a connection or packet as the enforced pod sees it: into the pod.
 pub const DIRECTION_INGRESS: u8 = 0;
@@ -41,7 +44,7 @@ pub const PROTOCOL_SCTP: u8 = 132;
 pub type Address = [u8; 16];
 
 /// Pins a struct's size, alignment and field offsets at compile time: a change that would break
-/// the kernel side does not build.
+/// the kernel side does not build. What it pins is part of [`LAYOUT`].
 macro_rules! layout {
     ($name:ty, size = $size:expr, align = $align:expr, { $($field:ident @ $offset:expr),+ $(,)? }) => {
         const _: () = {
@@ -49,6 +52,9 @@ macro_rules! layout {
             assert!(core::mem::align_of::<$name>() == $align);
             $(assert!(core::mem::offset_of!($name, $field) == $offset);)+
         };
+        impl crate::version::Described for $name {
+            const TEXT: &'static str = stringify!($name $size, $align $(, $field $offset)+);
+        }
     };
 }
 pub(crate) use layout;
