@@ -72,6 +72,7 @@ pub(super) fn read(
             if work.send(Work::Events(events)).is_err() {
                 return Ok(());
             }
+            reader.release();
         } else if stopping {
             return Ok(());
         }
@@ -124,6 +125,7 @@ pub(super) fn scan(
         if work.send(Work::Scan(scan)).is_err() || stopping {
             return Ok(());
         }
+        scanner.remove_over()?;
     }
 }
 

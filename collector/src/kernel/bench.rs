@@ -66,6 +66,7 @@ pub fn run() -> Result<Report, KernelError> {
             let frame = Frame { bytes: &bytes, mark, ..Frame::default() };
             best = best.min(datapath.test_run(program, frame, repeat)?.duration);
             while reader.read(Duration::ZERO, &mut Vec::new())? > 0 {}
+            reader.release();
         }
         Ok::<f64, KernelError>(best.as_nanos() as f64)
     };

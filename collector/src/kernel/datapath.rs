@@ -11,7 +11,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Map, MapData, PerCpuArray, RingBuf},
+    maps::{Map, MapData, PerCpuArray},
     programs::{ProgramError, SchedClassifier, tc::SchedClassifierLinkId},
 };
 use weir_abi::{
@@ -26,6 +26,7 @@ use super::{
     endpoints::Endpoints,
     error::chain,
     pins::Pins,
+    ring::Mapped,
     sizes::{MapSize, map_size},
     stats::Removals,
     table::{Table, TrieKey},
@@ -108,7 +109,7 @@ pub struct Datapath {
     /// Interfaces with classic filters that do not.
     pub(super) filtered: HashSet<u32>,
     counters: PerCpuArray<MapData, [u64; STATS_LEN as usize]>,
-    rings: Option<(RingBuf<MapData>, RingBuf<MapData>)>,
+    rings: Option<(Mapped, Mapped)>,
     scanned: Option<TableScanner>,
     removals: Arc<Removals>,
 }
@@ -201,7 +202,7 @@ impl Datapath {
     /// The reading end of the rings; there is only one.
     pub fn reader(&mut self) -> Result<RingReader, KernelError> {
         let (denies, verdicts) = self.rings.take().ok_or(KernelError::Taken("ring reader"))?;
-        Ok(RingReader::new(denies, verdicts))
+        RingReader::open(denies, verdicts)
     }
 
     /// The scanner of the tables; there is only one.
@@ -269,9 +270,8 @@ fn map_data(ebpf: &Ebpf, name: &'static str) -> Result<MapData, KernelError> {
     data.map_err(|error| KernelError::Object(chain(&error)))
 }
 
-fn ring(ebpf: &Ebpf, name: &'static str) -> Result<RingBuf<MapData>, KernelError> {
-    let ring = RingBuf::try_from(Map::RingBuf(map_data(ebpf, name)?));
-    ring.map_err(|error| KernelError::Object(chain(&error)))
+fn ring(ebpf: &Ebpf, name: &'static str) -> Result<Mapped, KernelError> {
+    Mapped::open(name, descriptor(ebpf, name)?)
 }
 
 /// Kernels before 5.11 charge maps to this limit. Where it may not be raised, loading says so.

@@ -26,8 +26,11 @@ pub use datapath::{Datapath, DatapathOptions};
 pub use error::KernelError;
 pub use maps::{KernelMaps, MapContents};
 pub use pins::{DEFAULT_PINS, Removed, safe_name};
-pub use ring::RingReader;
-pub use scan::{ConnectionDelta, ConnectionState, DenyDelta, Scan, TableScanner};
+pub use ring::{Positions, RingReader, RingReleaser};
+pub use scan::{
+    ConnectionDelta, ConnectionState, ConnectionTotals, DenyDelta, DenyTotals, Scan, ScanMark,
+    TableScanner, Totals, Which,
+};
 pub use sizes::MapSize;
 pub use stats::Stats;
 pub use testrun::{Frame, Program, TestRun};

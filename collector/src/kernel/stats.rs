@@ -115,7 +115,7 @@ impl Stats {
 
 /// What the scanner knows of the tables that the programs cannot count.
 #[derive(Debug, Default)]
-pub(super) struct Removals {
+pub(crate) struct Removals {
     pub(super) evicted: AtomicU64,
     pub(super) denies_evicted: AtomicU64,
 }

@@ -6,13 +6,13 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
+const MAP_LOOKUP_ELEM: libc::c_int = 1;
 const MAP_UPDATE_ELEM: libc::c_int = 2;
 const MAP_DELETE_ELEM: libc::c_int = 3;
 const OBJ_GET: libc::c_int = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const MAP_LOOKUP_AND_DELETE_ELEM: libc::c_int = 21;
 const MAP_LOOKUP_BATCH: libc::c_int = 24;
-const MAP_LOOKUP_AND_DELETE_BATCH: libc::c_int = 25;
 const LINK_UPDATE: libc::c_int = 29;
 const LINK_DETACH: libc::c_int = 34;
 
@@ -37,6 +37,32 @@ struct Batch {
     map_fd: u32,
     element_flags: u64,
     flags: u64,
+}
+
+/// The beginning of `bpf_map_info`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MapInfo {
+    pub(super) kind: u32,
+    /// No two maps since boot have the same.
+    pub(super) id: u32,
+    pub(super) key_size: u32,
+    pub(super) value_size: u32,
+    /// Entries; bytes of a ring buffer.
+    pub(super) max_entries: u32,
+    pub(super) flags: u32,
+}
+
+pub(super) fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
+    let mut info = MapInfo::default();
+    let mut attr = Info {
+        fd: map.as_raw_fd() as u32,
+        length: size_of::<MapInfo>() as u32,
+        info: &raw mut info as u64,
+    };
+    // SAFETY: the kernel writes no more than `length` bytes to `info`, which outlives the call.
+    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    Ok(info)
 }
 
 /// `bpf_attr` of the calls about pinned objects.
@@ -103,6 +129,13 @@ pub(super) unsafe fn delete(map: BorrowedFd<'_>, key: *const u8) -> io::Result<(
 
 /// # Safety
 /// `value` has room for a value of the map, `key` is a key of it.
+pub(super) unsafe fn lookup(map: BorrowedFd<'_>, key: *const u8, value: *mut u8) -> io::Result<()> {
+    // SAFETY: per this function's contract.
+    unsafe { element(MAP_LOOKUP_ELEM, map, key, value as u64, 0) }
+}
+
+/// # Safety
+/// `value` has room for a value of the map, `key` is a key of it.
 pub(super) unsafe fn lookup_and_delete(
     map: BorrowedFd<'_>,
     key: *const u8,
@@ -112,7 +145,7 @@ pub(super) unsafe fn lookup_and_delete(
     unsafe { element(MAP_LOOKUP_AND_DELETE_ELEM, map, key, value as u64, 0) }
 }
 
-/// Reads (and with `delete` takes out) up to `count` elements from `cursor` on. Returns how many,
+/// Reads up to `count` elements from `cursor` on. Returns how many,
 /// and whether the walk is over. `ENOSPC`: a single bucket holds more than `count`.
 ///
 /// # Safety
@@ -123,7 +156,6 @@ pub(super) unsafe fn walk(
     keys: *mut u8,
     values: *mut u8,
     count: usize,
-    delete: bool,
 ) -> io::Result<(usize, bool)> {
     let mut next: Cursor = [0; 4];
     let mut attr = Batch {
@@ -136,9 +168,8 @@ pub(super) unsafe fn walk(
         element_flags: 0,
         flags: 0,
     };
-    let command = if delete { MAP_LOOKUP_AND_DELETE_BATCH } else { MAP_LOOKUP_BATCH };
     // SAFETY: per this function's contract; `attr` and what it points to outlive the call.
-    let result = unsafe { bpf(command, &mut attr) };
+    let result = unsafe { bpf(MAP_LOOKUP_BATCH, &mut attr) };
     let done = match result {
         Ok(_) => false,
         // The end: what was read before it counts.

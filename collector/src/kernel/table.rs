@@ -80,6 +80,22 @@ impl<K: Plain, V: Plain> Table<K, V> {
         self.found(result, "remove").map(|_| ())
     }
 
+    /// The kernel's number of the map.
+    pub(super) fn id(&self) -> Result<u32, KernelError> {
+        let info = sys::map_info(self.fd.as_fd());
+        info.map(|info| info.id).map_err(|error| self.error("describe", error))
+    }
+
+    /// What an element holds now.
+    pub(super) fn get(&self, key: &K) -> Result<Option<V>, KernelError> {
+        let mut value = MaybeUninit::<V>::uninit();
+        let key = core::ptr::from_ref(key).cast();
+        // SAFETY: a key of this map, and room for a value.
+        let result = unsafe { sys::lookup(self.fd.as_fd(), key, value.as_mut_ptr().cast()) };
+        // SAFETY: the kernel has filled it in.
+        Ok(self.found(result, "look up")?.then(|| unsafe { value.assume_init() }))
+    }
+
     /// Removes an element and returns what it held at that moment.
     pub(super) fn take(&self, key: &K) -> Result<Option<V>, KernelError> {
         let mut value = MaybeUninit::<V>::uninit();
@@ -96,16 +112,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
     }
 
     /// Visits every element there is throughout the walk exactly once.
-    pub(super) fn for_each(&self, visit: impl FnMut(&K, &V)) -> Result<(), KernelError> {
-        self.walk(false, visit)
-    }
-
-    /// Takes every element out.
-    pub(super) fn drain(&self, visit: impl FnMut(&K, &V)) -> Result<(), KernelError> {
-        self.walk(true, visit)
-    }
-
-    fn walk(&self, delete: bool, mut visit: impl FnMut(&K, &V)) -> Result<(), KernelError> {
+    pub(super) fn for_each(&self, mut visit: impl FnMut(&K, &V)) -> Result<(), KernelError> {
         let mut keys: Vec<MaybeUninit<K>> = Vec::with_capacity(BATCH);
         let mut values: Vec<MaybeUninit<V>> = Vec::with_capacity(BATCH);
         let mut cursor = None;
@@ -118,7 +125,6 @@ impl<K: Plain, V: Plain> Table<K, V> {
                     keys.as_mut_ptr().cast(),
                     values.as_mut_ptr().cast(),
                     BATCH,
-                    delete,
                 )
             };
             let (count, done) = result.map_err(|error| self.error("walk", error))?;

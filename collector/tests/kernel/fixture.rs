@@ -166,6 +166,7 @@ impl Fixture {
     pub(crate) fn events(&mut self) -> Vec<VerdictEvent> {
         let mut events = Vec::new();
         while self.reader.read(Duration::ZERO, &mut events).unwrap() > 0 {}
+        self.reader.release();
         events
     }
 
@@ -180,6 +181,7 @@ impl Fixture {
         let stats = self.stats();
         let mut scan = Scan::default();
         self.scanner.scan(&stats, &mut scan).unwrap();
+        self.scanner.remove_over().unwrap();
         scan
     }
 

@@ -97,6 +97,7 @@ fn what_is_over_is_taken_out_with_its_last_word() {
     let mut scan = Scan::default();
     // After the reset one's time, and before the silent one's.
     fixture.scanner.scan_at(now + TIMEOUT_TCP_CLOSED_NS + 1, &stats, &mut scan).unwrap();
+    fixture.scanner.remove_over().unwrap();
     assert_eq!((scan.connections.len(), scan.connections_present), (2, 1));
     for delta in &scan.connections {
         let closed = delta.key.protocol != PROTOCOL_UDP;
@@ -105,6 +106,7 @@ fn what_is_over_is_taken_out_with_its_last_word() {
     fixture.sends_udp(40_000, 53);
     let now = MonotonicClock::now_ns();
     fixture.scanner.scan_at(now + TIMEOUT_UNREPLIED_NS + 1, &stats, &mut scan).unwrap();
+    fixture.scanner.remove_over().unwrap();
     assert_eq!((scan.connections.len(), scan.connections_present), (1, 0));
     assert_eq!(scan.connections[0].packets, 1);
     assert_eq!(scan.connections[0].state, ConnectionState::Closed);
@@ -127,6 +129,7 @@ fn a_deny_that_was_silent_is_reported_at_once_again() {
     let mut scan = Scan::default();
     let later = MonotonicClock::now_ns() + 31_000_000_000;
     fixture.scanner.scan_at(later, &stats, &mut scan).unwrap();
+    fixture.scanner.remove_over().unwrap();
     assert_eq!((scan.denies[0].count, scan.denies_present), (2, 0));
     assert!(!fixture.gets_udp(9, 53));
     assert_eq!(fixture.event().packets, 1);

@@ -1,0 +1,361 @@
+//! Turns the counters of the tables into differences.
+//!
+//! Each packet is reported once: by its event, or by exactly one difference. The table keeps
+//! totals; what was reported of them is remembered here. Entries that are over are taken out in two
+//! steps: a scan reports them, and [`TableScanner::remove_over`], called when that report is safe,
+//! takes out those that have not counted on since. So whoever keeps the reports, with the totals
+//! that they name, can go on after this process was killed, see [`TableScanner::resume`].
+
+mod entries;
+mod reported;
+
+use std::sync::{Arc, atomic::Ordering};
+
+use weir_abi::conntrack::{ClosedKey, Connection, ConnectionKey, Deny, DenyKey};
+
+use super::{KernelError, MonotonicClock, Stats, stats::Removals};
+pub(crate) use entries::Entries;
+use entries::{Removal, remove};
+use reported::Reported;
+pub use reported::{ConnectionTotals, DenyTotals, Totals, Which};
+
+/// Silence after which a kind of deny is taken out; its next attempt is reported at once.
+const DENY_IDLE_NS: u64 = 30_000_000_000;
+/// A packet's time may lie this far before its counters can be read.
+const SLACK_NS: u64 = 1_000_000_000;
+/// Every so many scans what is remembered of entries that gave way to others is forgotten.
+const SWEEP_EVERY: u64 = 16;
+
+/// What a connection counted since it was last reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionDelta {
+    /// Which one.
+    pub key: ConnectionKey,
+    /// The entry as it is now, with totals.
+    pub value: Connection,
+    /// Packets of the initiator.
+    pub packets: u64,
+    /// Bytes of the initiator.
+    pub bytes: u64,
+    /// Packets of the responder.
+    pub reply_packets: u64,
+    /// Bytes of the responder.
+    pub reply_bytes: u64,
+    /// 1 if no event has told of the connection and this is its first report.
+    pub count: u64,
+    /// When the time covered begins: the scan before, or the first packet if that is later. No
+    /// packet of the difference is older.
+    pub since_ns: u64,
+    /// How it stands.
+    pub state: ConnectionState,
+}
+
+/// How a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// It goes on.
+    Active,
+    /// Both ends have closed it, one has reset it, or it was silent for too long.
+    Closed,
+}
+
+/// What a kind of denied attempt counted since it was last reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DenyDelta {
+    /// Which kind.
+    pub key: DenyKey,
+    /// The entry as it is now, with totals.
+    pub value: Deny,
+    /// Attempts.
+    pub count: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// When the time covered begins: the scan before, or the first attempt if that is later.
+    pub since_ns: u64,
+}
+
+/// What one scan found.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// Connections with something to report.
+    pub connections: Vec<ConnectionDelta>,
+    /// Denies with something to report.
+    pub denies: Vec<DenyDelta>,
+    /// Connections in the table that are not over.
+    pub connections_present: u64,
+    /// Kinds of denies in the table that are not over.
+    pub denies_present: u64,
+    /// How to go on after this scan.
+    pub mark: ScanMark,
+}
+
+/// What a scanner has to know, besides [`Totals`], to go on where another one was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanMark {
+    /// When the scan began.
+    pub begun_ns: u64,
+    /// When the one before it began.
+    pub before_ns: u64,
+    /// Connections taken out before the scan.
+    pub connections_removed: u64,
+    /// Kinds of denies taken out before the scan.
+    pub denies_removed: u64,
+    /// Connections that may be taken out once the scan's report is safe.
+    pub over: Vec<Which<ConnectionKey>>,
+    /// Replaced connections, likewise.
+    pub closed: Vec<ClosedKey>,
+    /// Kinds of denies, likewise.
+    pub denies_over: Vec<Which<DenyKey>>,
+}
+
+/// Reads the tables.
+pub struct TableScanner {
+    conntrack: Box<dyn Entries<ConnectionKey, Connection>>,
+    closed: Box<dyn Entries<ClosedKey, Connection>>,
+    denies: Box<dyn Entries<DenyKey, Deny>>,
+    reported: Reported,
+    over: Over,
+    removals: Arc<Removals>,
+    connections_removed: u64,
+    denies_removed: u64,
+    scans: u64,
+    /// When the scan before this one began.
+    previous_ns: u64,
+    /// When the one before that began.
+    before_previous_ns: u64,
+}
+
+/// Entries that are over, as they were reported.
+#[derive(Default)]
+struct Over {
+    connections: Vec<(ConnectionKey, Connection)>,
+    closed: Vec<(ClosedKey, Connection)>,
+    denies: Vec<(DenyKey, Deny)>,
+    /// Gone already, and not reported yet.
+    strays: Vec<(ConnectionKey, Connection)>,
+    /// Likewise.
+    denies_strays: Vec<(DenyKey, Deny)>,
+}
+
+impl TableScanner {
+    pub(crate) fn new(
+        conntrack: impl Entries<ConnectionKey, Connection> + 'static,
+        closed: impl Entries<ClosedKey, Connection> + 'static,
+        denies: impl Entries<DenyKey, Deny> + 'static,
+        removals: Arc<Removals>,
+    ) -> Self {
+        Self {
+            conntrack: Box::new(conntrack),
+            closed: Box::new(closed),
+            denies: Box::new(denies),
+            reported: Reported::default(),
+            over: Over::default(),
+            removals,
+            connections_removed: 0,
+            denies_removed: 0,
+            scans: 0,
+            previous_ns: 0,
+            before_previous_ns: 0,
+        }
+    }
+
+    /// The kernel's numbers of the tables.
+    pub fn map_ids(&self) -> Result<[u32; 3], KernelError> {
+        Ok([self.conntrack.id()?, self.closed.id()?, self.denies.id()?])
+    }
+
+    /// Goes on where another scanner of these very tables was, after its last safe report.
+    pub fn resume(&mut self, totals: Totals, mark: &ScanMark) -> Result<(), KernelError> {
+        // What it may have taken out since, and has if it is not there.
+        let mut connections = 0;
+        for (key, first_ns) in &mark.over {
+            let there = self.conntrack.get(key)?;
+            connections += u64::from(there.is_none_or(|value| value.first_ns != *first_ns));
+        }
+        for key in &mark.closed {
+            connections += u64::from(self.closed.get(key)?.is_none());
+        }
+        let mut denies = 0;
+        for (key, first_ns) in &mark.denies_over {
+            let there = self.denies.get(key)?;
+            denies += u64::from(there.is_none_or(|value| value.first_ns != *first_ns));
+        }
+        self.connections_removed = mark.connections_removed + connections;
+        self.denies_removed = mark.denies_removed + denies;
+        self.reported.resume(totals);
+        // So that the next scan is not the one right after scan 0, which has seen all that.
+        self.scans = 1;
+        (self.previous_ns, self.before_previous_ns) = (mark.begun_ns, mark.before_ns);
+        Ok(())
+    }
+
+    /// All that was reported up to and including the last scan.
+    pub fn totals(&self) -> Totals {
+        self.reported.totals()
+    }
+
+    /// Replaces what is in `into` by what was counted since the last scan. `stats`, read before
+    /// the call, tells how many entries gave way to others.
+    pub fn scan(&mut self, stats: &Stats, into: &mut Scan) -> Result<(), KernelError> {
+        self.scan_at(MonotonicClock::now_ns(), stats, into)
+    }
+
+    /// [`scan`](Self::scan) as if it were `now_ns`, by which entries are over or not.
+    pub fn scan_at(
+        &mut self,
+        now_ns: u64,
+        stats: &Stats,
+        into: &mut Scan,
+    ) -> Result<(), KernelError> {
+        let begun_ns = MonotonicClock::now_ns();
+        into.connections.clear();
+        into.denies.clear();
+        self.scans += 1;
+        // What has not moved since the last scan has nothing to report; its memory is refreshed
+        // only when it is about to be swept.
+        let sweep = self.scans.is_multiple_of(SWEEP_EVERY);
+        let unmoved = if sweep { 0 } else { self.previous_ns.saturating_sub(SLACK_NS) };
+        self.report_strays(into);
+        let denies_present = self.scan_denies(now_ns, unmoved, into)?;
+        let closed_present = self.scan_closed(into)?;
+        let connections_present = self.scan_connections(now_ns, unmoved, into)?;
+        if sweep {
+            self.reported.forget_before(self.scans - 1);
+        }
+        self.before_previous_ns = std::mem::replace(&mut self.previous_ns, begun_ns);
+
+        let connections_known = self.connections_removed + closed_present + connections_present;
+        let evicted = stats.conntrack_inserted.saturating_sub(connections_known);
+        self.removals.evicted.fetch_max(evicted, Ordering::Relaxed);
+        let evicted = stats.deny_inserted.saturating_sub(self.denies_removed + denies_present);
+        self.removals.denies_evicted.fetch_max(evicted, Ordering::Relaxed);
+
+        let over = &self.over;
+        into.connections_present = connections_present - over.connections.len() as u64;
+        into.denies_present = denies_present - over.denies.len() as u64;
+        let which = |(key, value): &(ConnectionKey, Connection)| (*key, value.first_ns);
+        into.mark = ScanMark {
+            begun_ns,
+            before_ns: self.before_previous_ns,
+            connections_removed: self.connections_removed,
+            denies_removed: self.denies_removed,
+            over: over.connections.iter().map(which).collect(),
+            closed: over.closed.iter().map(|(key, _)| *key).collect(),
+            denies_over: over.denies.iter().map(|(key, value)| (*key, value.first_ns)).collect(),
+        };
+        Ok(())
+    }
+
+    /// Takes out what the last scan found over, unless it has counted on. Call it when that scan's
+    /// report is safe; not calling it does no harm, as the next scan finds the same.
+    pub fn remove_over(&mut self) -> Result<(), KernelError> {
+        for (key, value) in self.over.connections.drain(..) {
+            let removal = remove(&*self.conntrack, &key, &value)?;
+            match removal {
+                Removal::Stays => continue,
+                Removal::Removed => self.reported.forget_connection(&(key, value.first_ns)),
+                Removal::Stray(stray) => self.over.strays.push((key, stray)),
+            }
+            self.connections_removed += 1;
+        }
+        for (key, value) in self.over.closed.drain(..) {
+            // Nothing is put back where only the programs move entries to.
+            if self.closed.get(&key)? == Some(value) && self.closed.take(&key)?.is_some() {
+                self.connections_removed += 1;
+                self.reported.forget_connection(&(key.connection, key.first_ns));
+            }
+        }
+        for (key, value) in self.over.denies.drain(..) {
+            match remove(&*self.denies, &key, &value)? {
+                Removal::Stays => continue,
+                Removal::Removed => self.reported.forget_deny(&(key, value.first_ns)),
+                Removal::Stray(stray) => self.over.denies_strays.push((key, stray)),
+            }
+            self.denies_removed += 1;
+        }
+        Ok(())
+    }
+
+    /// What was gone before it could be reported.
+    fn report_strays(&mut self, into: &mut Scan) {
+        let (scan, since) = (self.scans, self.previous_ns);
+        for (key, value) in self.over.strays.drain(..) {
+            into.connections.extend(self.reported.connection(scan, &key, &value, true, since));
+        }
+        for (key, value) in self.over.denies_strays.drain(..) {
+            into.denies.extend(self.reported.deny(scan, &key, &value, since));
+        }
+    }
+
+    /// Connections that another one has replaced: their last report. Returns how many there are.
+    fn scan_closed(&mut self, into: &mut Scan) -> Result<u64, KernelError> {
+        let (reported, scans, over) = (&mut self.reported, self.scans, &mut self.over.closed);
+        let (previous_ns, before_ns) = (self.previous_ns, self.before_previous_ns);
+        over.clear();
+        self.closed.for_each(&mut |key, value| {
+            // Replaced while the previous scan went on, it may have been seen by neither part.
+            let seen = reported.seen_since(&(key.connection, key.first_ns), scans - 1);
+            let since = if seen { previous_ns } else { before_ns };
+            into.connections.extend(reported.connection(
+                scans,
+                &key.connection,
+                value,
+                true,
+                since,
+            ));
+            over.push((*key, *value));
+        })?;
+        Ok(over.len() as u64)
+    }
+
+    /// Returns how many there are.
+    fn scan_connections(
+        &mut self,
+        now_ns: u64,
+        unmoved: u64,
+        into: &mut Scan,
+    ) -> Result<u64, KernelError> {
+        let (reported, scans, since) = (&mut self.reported, self.scans, self.previous_ns);
+        let over = &mut self.over.connections;
+        over.clear();
+        let mut present = 0;
+        self.conntrack.for_each(&mut |key, value| {
+            present += 1;
+            let is_over = now_ns.saturating_sub(value.last_ns) > value.timeout_ns(key.protocol);
+            if is_over {
+                over.push((*key, *value));
+            }
+            if is_over || value.last_ns >= unmoved {
+                let closed = is_over || value.is_closed();
+                into.connections.extend(reported.connection(scans, key, value, closed, since));
+            }
+        })?;
+        Ok(present)
+    }
+
+    /// Returns how many there are.
+    fn scan_denies(
+        &mut self,
+        now_ns: u64,
+        unmoved: u64,
+        into: &mut Scan,
+    ) -> Result<u64, KernelError> {
+        let (reported, scans, since) = (&mut self.reported, self.scans, self.previous_ns);
+        let over = &mut self.over.denies;
+        over.clear();
+        let mut present = 0;
+        self.denies.for_each(&mut |key, value| {
+            present += 1;
+            let is_over = now_ns.saturating_sub(value.last_ns) > DENY_IDLE_NS;
+            if is_over {
+                over.push((*key, *value));
+            }
+            if is_over || value.last_ns >= unmoved {
+                into.denies.extend(reported.deny(scans, key, value, since));
+            }
+        })?;
+        Ok(present)
+    }
+}
