@@ -2,21 +2,30 @@
 //!
 //! Three kinds of numbers stand for content and are never given another meaning:
 //!
-//! * an *identity* is a namespace, its labels, a pod's labels and its named ports;
-//! * a *subject* is the policies that select a pod, with the named ports they use resolved on it;
+//! * an *identity* is which of the peers in the rules in use mean a pod, and its named ports that
+//!   they use;
+//! * a *subject* is the policies that select a pod, with all of the cluster that they depend on
+//!   besides identities: the pod's named ports, the nodes they mean, who is in blocks by name;
 //! * a *rule set* is a list of rules, or of policies.
 //!
-//! So an entry `(subject, peer, direction, protocol, port) → rule set` is a fact that no later
-//! revision contradicts, and an update can add what is new, switch pods and addresses over, and
-//! remove what nobody uses. A revision has the entries of its own subjects and identities only:
-//! how an old subject meets a new identity during the switch is up to whoever updates the maps.
+//! So an entry `(subject, peer, direction, protocol, port) → rules` and a block `(subject, direction,
+//! addresses) → peer` are facts that no later revision contradicts, and an update can add what is
+//! new, switch pods and addresses over, and remove what nobody uses. A revision has the entries of
+//! its own subjects and identities only: how an old subject meets a new identity during the switch
+//! is up to whoever updates the maps.
+//!
+//! Each compile walks over all pods and policies once. What takes longer, the entries of a subject,
+//! is kept as long as the subject meets the same identities.
 
 mod blocks;
+mod content;
 mod identity;
-mod intern;
 mod keys;
+mod numbers;
 mod ports;
 mod rule_sets;
+mod rules;
+mod selecting;
 mod subject;
 
 use std::net::IpAddr;
@@ -25,29 +34,35 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use weir_flow::values::PolicyRule;
 
+pub use content::Digest;
 pub use keys::{
-    ANY_PROTOCOL_BIT, CIDR_EGRESS, CIDR_INGRESS, CidrKey, IDENTITY_FIRST_POD, IDENTITY_LOCAL_NODE,
-    IDENTITY_REMOTE_NODE, IDENTITY_WORLD, ISOLATED_EGRESS, ISOLATED_INGRESS, PEER_ANY, PEER_CIDR,
-    PolicyKey,
+    ANY_PROTOCOL_BIT, AUDIT, CIDR_EGRESS, CIDR_INGRESS, CidrKey, IDENTITY_FIRST_POD,
+    IDENTITY_LOCAL_NODE, IDENTITY_REMOTE_NODE, IDENTITY_WORLD, ISOLATED_EGRESS, ISOLATED_INGRESS,
+    NO_DECISION, PEER_ANY, PEER_CIDR, PolicyEntry, PolicyKey, TIERS_EGRESS, TIERS_INGRESS, action,
+    decision,
 };
+pub use numbers::{Numbers, NumbersError};
 
-use self::blocks::PodAddress;
-use self::identity::{Identities, Identity, Known};
-use self::intern::Interner;
+use self::content::{Digests, Interner, Numbered};
+use self::identity::{Distinctions, Identities, Identity};
 use self::ports::PortTable;
 use self::rule_sets::RuleSets;
-use self::subject::{Subject, SubjectKey};
-use crate::model::{Cluster, Direction, Namespace, NetworkPolicy, Pod, precedence};
+use self::selecting::{Policies, Selecting, with_nodes};
+use self::subject::Subject;
+use crate::model::{Cluster, NetworkPolicy, Pod, TierPolicy, precedence};
 
 /// Compiles one revision after the other.
 #[derive(Debug)]
 pub struct Compiler {
     revision: u64,
     identities: Interner<Identity>,
-    subjects: FxHashMap<Arc<SubjectKey>, Arc<Subject>>,
-    next_subject: u32,
+    subjects: Interner<Subject>,
     tables: Interner<PortTable>,
     rule_sets: RuleSets,
+    network_policies: Digests<NetworkPolicy>,
+    tier_policies: Digests<TierPolicy>,
+    /// The entries of each subject, and the identities for which they were made.
+    entries: FxHashMap<u32, (Vec<u32>, Arc<SubjectEntries>)>,
 }
 
 /// One revision: everything that has to be in the kernel's maps.
@@ -59,14 +74,21 @@ pub struct Compiled {
     pub endpoints: Vec<CompiledEndpoint>,
     /// Whose each address is; those that are missing are the world's.
     pub identities: FxHashMap<IpAddr, u32>,
-    /// Who is allowed what, and the rule set that says so.
-    pub policies: FxHashMap<PolicyKey, u32>,
+    /// The entries of each subject. One that has the same as in another revision shares them with
+    /// it.
+    pub subjects: FxHashMap<u32, Arc<SubjectEntries>>,
+    /// These two keep numbers from being forgotten while this revision is in use.
+    _identities: Vec<Arc<Numbered<Identity>>>,
+    _subjects: Vec<Arc<Numbered<Subject>>>,
+}
+
+/// The entries of one subject.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubjectEntries {
+    /// What its rules say to whom.
+    pub policies: FxHashMap<PolicyKey, PolicyEntry>,
     /// Blocks of addresses and the peer that stands for each.
     pub cidrs: FxHashMap<CidrKey, u32>,
-    subjects: Vec<Arc<Subject>>,
-    /// These two keep numbers from being forgotten while this revision is in use.
-    _known: Vec<Known>,
-    _tables: Vec<Arc<PortTable>>,
 }
 
 /// A pod and what the kernel has to know of it.
@@ -78,9 +100,20 @@ pub struct CompiledEndpoint {
     pub pod: String,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-    /// Whose policy entries apply.
+    /// [`AUDIT`] if denies of its namespace are only reported.
+    pub flags: u32,
+    /// The policies in force.
+    pub enforced: CompiledView,
+    /// The same and those that are audited; subject 0 if no policy that selects the pod is.
+    pub audited: CompiledView,
+}
+
+/// What a set of policies says about a pod, but for the entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompiledView {
+    /// Whose policy entries apply; 0 if there is none.
     pub subject: u32,
-    /// [`ISOLATED_INGRESS`], [`ISOLATED_EGRESS`], [`CIDR_INGRESS`] and [`CIDR_EGRESS`].
+    /// `ISOLATED_…`, `CIDR_…` and `TIERS_…`.
     pub flags: u32,
     /// Rule set naming the policies that isolate ingress; 0 if none does.
     pub isolated_by_ingress: u32,
@@ -100,6 +133,16 @@ impl Compiled {
             .iter()
             .find(|endpoint| endpoint.namespace == namespace && endpoint.pod == pod)
     }
+
+    /// The entries of all subjects.
+    pub fn policies(&self) -> impl Iterator<Item = (&PolicyKey, &PolicyEntry)> {
+        self.subjects.values().flat_map(|entries| &entries.policies)
+    }
+
+    /// The blocks of all subjects.
+    pub fn cidrs(&self) -> impl Iterator<Item = (&CidrKey, u32)> {
+        self.subjects.values().flat_map(|entries| &entries.cidrs).map(|(key, peer)| (key, *peer))
+    }
 }
 
 impl Default for Compiler {
@@ -111,13 +154,62 @@ impl Default for Compiler {
 impl Compiler {
     /// A compiler that has given out no numbers yet.
     pub fn new() -> Self {
+        Self::with(Numbers::default())
+    }
+
+    /// A compiler that goes on where another one was when it had given out these numbers: the same
+    /// content has the same numbers, other content has new ones.
+    ///
+    /// # Errors
+    /// No compiler has given out these.
+    pub fn resume(numbers: Numbers) -> Result<Self, NumbersError> {
+        numbers.check()?;
+        Ok(Self::with(numbers))
+    }
+
+    fn with(numbers: Numbers) -> Self {
         Self {
-            revision: 0,
-            identities: Interner::starting_at(IDENTITY_FIRST_POD),
-            subjects: FxHashMap::default(),
-            next_subject: 1,
-            tables: Interner::starting_at(1),
-            rule_sets: RuleSets::default(),
+            revision: numbers.revision,
+            identities: Interner::resume(numbers.next_identity, &numbers.identities),
+            subjects: Interner::resume(numbers.next_subject, &numbers.subjects),
+            tables: Interner::resume(numbers.next_table, &numbers.tables),
+            rule_sets: RuleSets::resume(numbers.rule_sets.into_iter().map(|(_, set)| set)),
+            network_policies: Digests::of_kind("NetworkPolicy"),
+            tier_policies: Digests::of_kind("TierPolicy"),
+            entries: FxHashMap::default(),
+        }
+    }
+
+    /// The numbers that were given out since the last call, to be written down before any of them
+    /// is used.
+    pub fn take_new_numbers(&mut self) -> Numbers {
+        Numbers {
+            identities: self.identities.take_new(),
+            subjects: self.subjects.take_new(),
+            tables: self.tables.take_new(),
+            rule_sets: self.rule_sets.take_new(),
+            ..self.next_numbers()
+        }
+    }
+
+    /// All numbers that it remembers, in place of all that was written down so far.
+    pub fn numbers(&self) -> Numbers {
+        Numbers {
+            identities: self.identities.known().collect(),
+            subjects: self.subjects.known().collect(),
+            tables: self.tables.known().collect(),
+            rule_sets: (0..).zip(self.rule_sets.all().iter().cloned()).skip(1).collect(),
+            ..self.next_numbers()
+        }
+    }
+
+    fn next_numbers(&self) -> Numbers {
+        Numbers {
+            revision: self.revision,
+            next_identity: self.identities.next(),
+            next_subject: self.subjects.next(),
+            next_table: self.tables.next(),
+            ..Numbers::default()
         }
     }
 
@@ -125,43 +217,59 @@ impl Compiler {
     /// node, every pod, and all node addresses are other nodes'.
     pub fn compile(&mut self, cluster: &Cluster, node: Option<&str>) -> Compiled {
         self.revision += 1;
-        let mut pods = self.identify(cluster);
-        let addresses = address_identities(cluster, node, &pods);
-        let live: FxHashSet<u32> = addresses.values().copied().collect();
-        let identities = Identities::new(
-            pods.iter().map(|(_, known)| known).filter(|known| live.contains(&known.id)),
-        );
-
-        pods.retain(|(pod, _)| node.is_none() || pod.node.as_deref() == node);
-        let policies = by_namespace(&cluster.policies);
-        let mut subject_of: FxHashMap<u32, Arc<Subject>> = FxHashMap::default();
-        let mut endpoints = Vec::with_capacity(pods.len());
-        for (pod, known) in &pods {
-            let subject = match subject_of.get(&known.id) {
-                Some(subject) => subject.clone(),
-                None => {
-                    let subject = self.subject(&policies, pod);
-                    subject_of.insert(known.id, subject.clone());
-                    subject
-                }
+        let owners = owners(cluster);
+        let tiers = with_nodes(cluster, &owners);
+        let policies = Policies::new(cluster, &tiers, &mut self.tier_policies);
+        let local = cluster
+            .pods
+            .iter()
+            .filter(|pod| pod.is_networked() && (node.is_none() || pod.node.as_deref() == node));
+        let mut subjects: FxHashMap<u32, Arc<Numbered<Subject>>> = FxHashMap::default();
+        let mut endpoints = Vec::new();
+        for pod in local {
+            let mut view = |by: &mut Selecting| {
+                by.complete(pod, &owners);
+                let subject = self.subjects.intern(by.digest(), || {
+                    Subject::new(by, &mut self.rule_sets, &mut self.tables)
+                });
+                let view = subject.content.view(subject.id);
+                subjects.insert(subject.id, subject);
+                view
             };
-            endpoints.push(endpoint(pod, &subject));
+            let mut all = policies.selecting(pod, &mut self.network_policies);
+            let (enforced, audited) = match all.without_audited() {
+                Some(mut enforced) => (view(&mut enforced), view(&mut all)),
+                None => (view(&mut all), CompiledView::default()),
+            };
+            endpoints.push(CompiledEndpoint {
+                namespace: pod.namespace.clone(),
+                pod: pod.name.clone(),
+                addresses: pod.addresses.clone(),
+                flags: if policies.audits(&pod.namespace) { AUDIT } else { 0 },
+                enforced,
+                audited,
+            });
         }
 
-        let mut subjects: Vec<Arc<Subject>> = subject_of.into_values().collect();
-        subjects.sort_by_key(|subject| subject.id);
-        subjects.dedup_by_key(|subject| subject.id);
-        let mut compiled = Compiled {
+        let mut addresses = node_addresses(cluster, node);
+        let rules = || subjects.values().flat_map(|subject| subject.content.rules());
+        let distinctions = Distinctions::new(
+            rules().flat_map(|rule| &rule.pods),
+            rules().flat_map(|rule| rule.names()).collect(),
+        );
+        let identities =
+            Identities::sort(&distinctions, cluster, &owners, &mut self.identities, &mut addresses);
+        let compiled = Compiled {
             revision: self.revision,
             endpoints,
             identities: addresses,
-            policies: FxHashMap::default(),
-            cidrs: FxHashMap::default(),
-            subjects,
-            _known: identities.known().to_vec(),
-            _tables: Vec::new(),
+            subjects: subjects
+                .values()
+                .map(|subject| (subject.id, self.entries_of(subject, &identities)))
+                .collect(),
+            _identities: identities.known().to_vec(),
+            _subjects: subjects.into_values().collect(),
         };
-        self.fill(&mut compiled, &identities);
         self.forget_unused();
         compiled
     }
@@ -176,99 +284,60 @@ impl Compiler {
         self.rule_sets.all()
     }
 
-    /// Each networked pod with its identity.
-    fn identify<'a>(&mut self, cluster: &'a Cluster) -> Vec<(&'a Pod, Known)> {
-        let mut namespaces: FxHashMap<&str, Arc<Namespace>> = FxHashMap::default();
-        for namespace in cluster.namespaces.iter().rev() {
-            namespaces.insert(&namespace.name, Arc::new(namespace.clone()));
-        }
-        let mut pods = Vec::with_capacity(cluster.pods.len());
-        for pod in cluster.pods.iter().filter(|pod| pod.is_networked()) {
-            let namespace = namespaces
-                .entry(&pod.namespace)
-                .or_insert_with(|| Arc::new(cluster.namespace(&pod.namespace).into_owned()));
-            let (id, identity) = self.identities.intern(Identity::of(pod, namespace));
-            pods.push((pod, Known { id, identity }));
-        }
-        pods
-    }
-
-    fn subject(
+    /// A subject's entries: those it had if it meets the same identities as then.
+    fn entries_of(
         &mut self,
-        policies: &FxHashMap<&str, Vec<Arc<NetworkPolicy>>>,
-        pod: &Pod,
-    ) -> Arc<Subject> {
-        let selecting = policies
-            .get(pod.namespace.as_str())
-            .into_iter()
-            .flatten()
-            .filter(|policy| policy.pod_selector.matches(&pod.labels));
-        let key = SubjectKey::new(selecting.cloned().collect(), pod);
-        if let Some(subject) = self.subjects.get(&key) {
-            return subject.clone();
-        }
-        let key = Arc::new(key);
-        let id = self.next_subject;
-        self.next_subject += 1;
-        let subject = Arc::new(Subject::new(id, &key, &mut self.rule_sets, &mut self.tables));
-        self.subjects.insert(key, subject.clone());
-        subject
-    }
-
-    /// Writes the entries of all subjects.
-    fn fill(&mut self, compiled: &mut Compiled, identities: &Identities) {
-        let known: FxHashMap<u32, &Known> =
-            identities.known().iter().map(|known| (known.id, known)).collect();
-        let with_names: Vec<PodAddress> = compiled
-            .identities
+        subject: &Numbered<Subject>,
+        identities: &Identities,
+    ) -> Arc<SubjectEntries> {
+        let meetings = subject.content.meetings(identities);
+        let mut met: Vec<u32> = meetings
             .iter()
-            .filter_map(|(&address, id)| Some((address, known.get(id)?)))
-            .filter(|(_, known)| !known.identity.named_ports.is_empty())
-            .map(|(address, known)| PodAddress { address, identity: known.identity.clone() })
+            .flatten()
+            .map(|&(position, _)| identities.known()[position as usize].id)
             .collect();
-        for subject in &compiled.subjects {
-            subject.any_entries(&mut compiled.policies);
-            subject.identity_entries(identities, &mut self.rule_sets, &mut compiled.policies);
-            for direction in [Direction::Ingress, Direction::Egress] {
-                let blocks =
-                    subject.blocks(direction, &with_names, &mut self.rule_sets, &mut self.tables);
-                for (net, peer, table) in blocks.iter() {
-                    let key = CidrKey { net: *net, subject: subject.id, direction };
-                    compiled.cidrs.insert(key, *peer);
-                    table.insert_entries(subject.id, *peer, direction, &mut compiled.policies);
-                    compiled._tables.push(table.clone());
-                }
+        met.sort_unstable();
+        met.dedup();
+        match self.entries.get(&subject.id) {
+            Some((before, entries)) if *before == met => entries.clone(),
+            _ => {
+                let entries =
+                    subject.content.entries(subject.id, &meetings, identities, &mut self.rule_sets);
+                let entries = Arc::new(entries);
+                self.entries.insert(subject.id, (met, entries.clone()));
+                entries
             }
         }
     }
 
     /// Drops content that no revision in use refers to. Its numbers are not used again.
     fn forget_unused(&mut self) {
-        self.subjects.retain(|_, subject| Arc::strong_count(subject) > 1);
+        self.subjects.forget_unused();
         self.tables.forget_unused();
         self.identities.forget_unused();
+        let subjects: FxHashSet<u32> = self.subjects.known().map(|(_, id)| id).collect();
+        self.entries.retain(|id, _| subjects.contains(id));
+        self.network_policies.forget_unused();
+        self.tier_policies.forget_unused();
     }
 }
 
-fn endpoint(pod: &Pod, subject: &Subject) -> CompiledEndpoint {
-    CompiledEndpoint {
-        namespace: pod.namespace.clone(),
-        pod: pod.name.clone(),
-        addresses: pod.addresses.clone(),
-        subject: subject.id,
-        flags: subject.flags(),
-        isolated_by_ingress: subject.ingress.isolated_by,
-        isolated_by_egress: subject.egress.isolated_by,
-        port_prefixes_ingress: subject.ingress.port_prefixes,
-        port_prefixes_egress: subject.egress.port_prefixes,
+/// The pod that has each address.
+fn owners(cluster: &Cluster) -> FxHashMap<IpAddr, &Pod> {
+    let mut owners: FxHashMap<IpAddr, &Pod> = FxHashMap::default();
+    for pod in cluster.pods.iter().filter(|pod| pod.is_networked()) {
+        for &address in &pod.addresses {
+            let owner = owners.entry(address).or_insert(pod);
+            if precedence(pod) < precedence(owner) {
+                *owner = pod;
+            }
+        }
     }
+    owners
 }
 
-fn address_identities(
-    cluster: &Cluster,
-    node: Option<&str>,
-    pods: &[(&Pod, Known)],
-) -> FxHashMap<IpAddr, u32> {
+/// The addresses of nodes and of pods on their network.
+fn node_addresses(cluster: &Cluster, node: Option<&str>) -> FxHashMap<IpAddr, u32> {
     let of_nodes =
         cluster.nodes.iter().map(|other| (Some(other.name.as_str()), &other.addresses)).chain(
             cluster
@@ -287,25 +356,7 @@ fn address_identities(
             }
         }
     }
-    let mut owners: FxHashMap<IpAddr, (&Pod, u32)> = FxHashMap::default();
-    for (pod, known) in pods {
-        for &address in &pod.addresses {
-            let owner = owners.entry(address).or_insert((pod, known.id));
-            if precedence(pod) < precedence(owner.0) {
-                *owner = (pod, known.id);
-            }
-        }
-    }
-    identities.extend(owners.into_iter().map(|(address, (_, id))| (address, id)));
     identities
-}
-
-fn by_namespace(policies: &[NetworkPolicy]) -> FxHashMap<&str, Vec<Arc<NetworkPolicy>>> {
-    let mut index: FxHashMap<&str, Vec<Arc<NetworkPolicy>>> = FxHashMap::default();
-    for policy in policies {
-        index.entry(&policy.namespace).or_default().push(Arc::new(policy.clone()));
-    }
-    index
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 use weir_abi::endpoint::{AUDIT, CUT_ESTABLISHED, DENY_NOT_READY, Endpoint, READY, SubjectView};
-use weir_abi::policy::{CIDR_PREFIX_BASE, CidrV4, CidrV6, PolicyKey};
+use weir_abi::policy::{CIDR_PREFIX_BASE, CidrV4, CidrV6, PolicyKey, PolicyValue};
 use weir_abi::{Address, DIRECTION_EGRESS, DIRECTION_INGRESS};
 use weir_flow::values::Direction;
-use weir_policy::compile::{Compiled, CompiledEndpoint};
+use weir_policy::compile::{Compiled, CompiledEndpoint, CompiledView, PolicyEntry};
 
 use super::{Established, Options, Startup};
 use crate::directory::{is_v4, to_kernel};
@@ -17,8 +17,8 @@ use crate::directory::{is_v4, to_kernel};
 /// Contents of the maps, as far as user space writes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MapState {
-    /// Rule set by key.
-    pub(crate) policies: FxHashMap<PolicyKey, u32>,
+    /// What rules say, by key.
+    pub(crate) policies: FxHashMap<PolicyKey, PolicyValue>,
     /// Peer by prefix length and block.
     pub(crate) cidrs_v4: FxHashMap<(u32, CidrV4), u32>,
     /// Peer by prefix length and block.
@@ -33,20 +33,20 @@ impl MapState {
     /// What a revision needs, but for the endpoints.
     pub(super) fn of(compiled: &Compiled) -> Self {
         let mut state = Self::default();
-        for (key, rule_set) in &compiled.policies {
-            state.policies.insert(policy_key(key), *rule_set);
+        for (key, entry) in compiled.policies() {
+            state.policies.insert(policy_key(key), policy_value(entry));
         }
-        for (key, peer) in &compiled.cidrs {
+        for (key, peer) in compiled.cidrs() {
             let (subject, direction) = (key.subject, u32::from(direction(key.direction)));
             let length = CIDR_PREFIX_BASE + u32::from(key.net.prefix_len());
             match key.net {
                 IpNet::V4(net) => {
                     let block = CidrV4 { subject, direction, address: net.network().octets() };
-                    state.cidrs_v4.insert((length, block), *peer);
+                    state.cidrs_v4.insert((length, block), peer);
                 }
                 IpNet::V6(net) => {
                     let block = CidrV6 { subject, direction, address: net.network().octets() };
-                    state.cidrs_v6.insert((length, block), *peer);
+                    state.cidrs_v6.insert((length, block), peer);
                 }
             }
         }
@@ -64,7 +64,7 @@ pub(super) fn endpoint(
     compiled: &CompiledEndpoint,
     options: &Options,
 ) -> Endpoint {
-    let mut flags = READY;
+    let mut flags = READY | compiled.flags;
     if options.audit {
         flags |= AUDIT;
     }
@@ -76,15 +76,8 @@ pub(super) fn endpoint(
         revision,
         endpoint: id,
         flags,
-        enforced: SubjectView {
-            subject: compiled.subject,
-            flags: compiled.flags,
-            isolated_by_ingress: compiled.isolated_by_ingress,
-            isolated_by_egress: compiled.isolated_by_egress,
-            port_prefixes_ingress: compiled.port_prefixes_ingress,
-            port_prefixes_egress: compiled.port_prefixes_egress,
-        },
-        audited: SubjectView::default(),
+        enforced: view(&compiled.enforced),
+        audited: view(&compiled.audited),
         address_v4,
         address_v6,
     }
@@ -109,6 +102,17 @@ pub(super) fn unready_endpoint(
     }
 }
 
+fn view(view: &CompiledView) -> SubjectView {
+    SubjectView {
+        subject: view.subject,
+        flags: view.flags,
+        isolated_by_ingress: view.isolated_by_ingress,
+        isolated_by_egress: view.isolated_by_egress,
+        port_prefixes_ingress: view.port_prefixes_ingress,
+        port_prefixes_egress: view.port_prefixes_egress,
+    }
+}
+
 /// The first address of each family; zero where there is none.
 fn addresses(addresses: &[IpAddr]) -> (Address, Address) {
     let first = |v4| {
@@ -130,6 +134,17 @@ fn policy_key(key: &weir_policy::compile::PolicyKey) -> PolicyKey {
     }
 }
 
+fn policy_value(entry: &PolicyEntry) -> PolicyValue {
+    PolicyValue {
+        rule_set: entry.rule_set,
+        admin: entry.admin,
+        admin_rule_set: entry.admin_rule_set,
+        baseline: entry.baseline,
+        baseline_rule_set: entry.baseline_rule_set,
+        reserved: 0,
+    }
+}
+
 fn direction(direction: Direction) -> u8 {
     match direction {
         Direction::Ingress => DIRECTION_INGRESS,
@@ -141,7 +156,7 @@ fn direction(direction: Direction) -> u8 {
 mod tests {
     use weir_abi::{endpoint, policy};
     use weir_policy::compile;
-    use weir_policy::model::Protocol;
+    use weir_policy::model::{Action, Protocol};
 
     /// policy is pure and does not know the ABI, so the numbers are written twice.
     #[test]
@@ -157,6 +172,21 @@ mod tests {
         assert_eq!(compile::ISOLATED_EGRESS, endpoint::ISOLATED_EGRESS);
         assert_eq!(compile::CIDR_INGRESS, endpoint::CIDR_INGRESS);
         assert_eq!(compile::CIDR_EGRESS, endpoint::CIDR_EGRESS);
+        assert_eq!(compile::TIERS_INGRESS, endpoint::TIERS_INGRESS);
+        assert_eq!(compile::TIERS_EGRESS, endpoint::TIERS_EGRESS);
+        assert_eq!(compile::AUDIT, endpoint::AUDIT);
+        assert_eq!(compile::NO_DECISION, policy::NO_DECISION);
+        for (action, number) in [
+            (Action::Allow, policy::ACTION_ALLOW),
+            (Action::Deny, policy::ACTION_DENY),
+            (Action::Pass, policy::ACTION_PASS),
+        ] {
+            assert_eq!(compile::decision(5, action), policy::decision(5, number));
+            assert_eq!(compile::action(policy::decision(5, number)), Some(action));
+        }
+        assert_eq!(compile::action(policy::NO_DECISION), None);
+        let none = super::policy_value(&compile::PolicyEntry::NONE);
+        assert_eq!(none, policy::PolicyValue::NONE);
         for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
             let number = match protocol {
                 Protocol::Tcp => weir_abi::PROTOCOL_TCP,

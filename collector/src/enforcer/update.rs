@@ -32,8 +32,19 @@ use crate::kernel::KernelError;
 
 /// Passages have this bit; the compiler counts up from 16 and CIDR peers have the top bit.
 const PASSAGE: u32 = 1 << 30;
-/// Written where a failed call may or may not have changed an entry: no value is ever this.
-const UNSURE: u32 = u32::MAX;
+
+/// A value that is never written: it stands where a failed call may or may not have changed one.
+trait Unsure: Copy + PartialEq {
+    const UNSURE: Self;
+}
+
+impl Unsure for u32 {
+    const UNSURE: Self = u32::MAX;
+}
+
+impl Unsure for PolicyValue {
+    const UNSURE: Self = Self { reserved: u32::MAX, ..Self::NONE };
+}
 
 /// An update that was not made; the maps are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -191,12 +202,13 @@ impl Applier {
     /// The passages that an update needs: none unless both pods and addresses switch.
     fn passages(&mut self, target: &MapState) -> Passages {
         let subjects = |state: &MapState| -> FxHashSet<u32> {
-            state.endpoints.values().map(|endpoint| endpoint.enforced.subject).collect()
+            let endpoints = state.endpoints.values();
+            endpoints.flat_map(|endpoint| subjects_of(endpoint)).collect()
         };
         let old_subjects = subjects(&self.present);
         let switches = self.present.endpoints.iter().any(|(interface, endpoint)| {
             let next = target.endpoints.get(interface);
-            next.is_none_or(|next| next.enforced.subject != endpoint.enforced.subject)
+            next.is_none_or(|next| subjects_of(next) != subjects_of(endpoint))
         });
         let mut passages = Passages::default();
         if !switches {
@@ -230,11 +242,11 @@ impl Applier {
             out_of.entry(from).or_default().push(passage);
             into.entry(to).or_default().push(passage);
         }
-        let mut copy = |entries: &FxHashMap<PolicyKey, u32>, to: &FxHashMap<u32, Vec<u32>>, old| {
-            for (key, rule_set) in entries {
+        let mut copy = |entries: &Policies, to: &FxHashMap<u32, Vec<u32>>, old| {
+            for (key, value) in entries {
                 if old_subjects.contains(&key.subject) == old {
                     for passage in to.get(&key.peer).into_iter().flatten() {
-                        passages.policies.insert(PolicyKey { peer: *passage, ..*key }, *rule_set);
+                        passages.policies.insert(PolicyKey { peer: *passage, ..*key }, *value);
                     }
                 }
             }
@@ -247,13 +259,9 @@ impl Applier {
     fn insert_policies<K: Kernel>(
         &mut self,
         kernel: &mut K,
-        entries: &[(PolicyKey, u32)],
+        entries: &[(PolicyKey, PolicyValue)],
     ) -> Result<(), KernelError> {
-        let values: Vec<(PolicyKey, PolicyValue)> = entries
-            .iter()
-            .map(|(key, rule_set)| (*key, PolicyValue { rule_set: *rule_set, ..PolicyValue::NONE }))
-            .collect();
-        note(&mut self.present.policies, entries, kernel.insert_policies(&values))
+        note(&mut self.present.policies, entries, kernel.insert_policies(entries))
     }
 
     fn insert_cidrs_v4<K: Kernel>(
@@ -285,34 +293,41 @@ impl Applier {
     }
 }
 
+type Policies = FxHashMap<PolicyKey, PolicyValue>;
+
+/// The subjects by which a pod is judged.
+fn subjects_of(endpoint: &Endpoint) -> [u32; 2] {
+    [endpoint.enforced.subject, endpoint.audited.subject]
+}
+
 /// How addresses cross from the old state to the new one.
 #[derive(Debug, Default)]
 struct Passages {
     /// Passage by address.
     identities: FxHashMap<Address, u32>,
     /// What old and new subjects may do with the passages.
-    policies: FxHashMap<PolicyKey, u32>,
+    policies: Policies,
     /// Addresses that get their identity only after the pods have switched.
     later: FxHashSet<Address>,
 }
 
 /// Notes what an insertion has made of the entries: after a failure some may have their value.
-fn note<K: Hash + Eq + Copy>(
-    present: &mut FxHashMap<K, u32>,
-    entries: &[(K, u32)],
+fn note<K: Hash + Eq + Copy, V: Unsure>(
+    present: &mut FxHashMap<K, V>,
+    entries: &[(K, V)],
     result: Result<(), KernelError>,
 ) -> Result<(), KernelError> {
     for (key, value) in entries {
-        present.insert(*key, if result.is_ok() { *value } else { UNSURE });
+        present.insert(*key, if result.is_ok() { *value } else { V::UNSURE });
     }
     result
 }
 
 /// Entries of `target` that `present` does not have with the same value.
-fn missing<K: Hash + Eq + Copy>(
-    present: &FxHashMap<K, u32>,
-    target: &FxHashMap<K, u32>,
-) -> Vec<(K, u32)> {
+fn missing<K: Hash + Eq + Copy, V: Unsure>(
+    present: &FxHashMap<K, V>,
+    target: &FxHashMap<K, V>,
+) -> Vec<(K, V)> {
     target
         .iter()
         .filter(|(key, value)| present.get(key) != Some(value))

@@ -12,21 +12,17 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 
-use super::identity::Identity;
-use super::intern::Interner;
+use super::content::{Digest, Interner, Numbered};
 use super::keys::PEER_CIDR;
 use super::ports::{NamedPort, PortTable};
 use super::rule_sets::RuleSets;
-use super::subject::{SubjectRule, table};
+use super::rules::{SubjectRule, table};
 
 /// A prefix, the peer that stands for it, and that peer's table.
-pub(super) type BlockPeer = (IpNet, u32, Arc<PortTable>);
+pub(super) type BlockPeer = (IpNet, u32, Arc<Numbered<PortTable>>);
 
-/// A pod's address, where rules depend on the pod's port names.
-pub(super) struct PodAddress {
-    pub(super) address: IpAddr,
-    pub(super) identity: Arc<Identity>,
-}
+/// A pod's address and its named ports, where rules depend on them.
+pub(super) type PodAddress = (IpAddr, Vec<NamedPort>);
 
 /// The rules that hold at a prefix, by position, and the named ports of the pod there.
 type Meeting<'a> = (Vec<usize>, &'a [NamedPort]);
@@ -58,8 +54,8 @@ pub(super) fn block_peers(
                 boundaries.entry(*except).or_default().excepts.push(number);
             }
             if rule.has_names() {
-                for pod in pods.iter().filter(|pod| block.cidr.contains(&pod.address)) {
-                    boundaries.entry(pod.address.into()).or_default();
+                for pod in pods.iter().filter(|(address, _)| block.cidr.contains(address)) {
+                    boundaries.entry(pod.0.into()).or_default();
                 }
             }
         }
@@ -67,15 +63,15 @@ pub(super) fn block_peers(
     if boundaries.is_empty() {
         return Vec::new();
     }
-    for pod in pods {
-        if let Some(boundary) = boundaries.get_mut(&pod.address.into()) {
-            boundary.named_ports = &pod.identity.named_ports;
+    for (address, named_ports) in pods {
+        if let Some(boundary) = boundaries.get_mut(&(*address).into()) {
+            boundary.named_ports = named_ports;
         }
     }
 
     let everybody: Vec<usize> =
         rules.iter().enumerate().filter(|(_, rule)| rule.everybody).map(|(i, _)| i).collect();
-    let mut known: FxHashMap<Meeting, (u32, Arc<PortTable>)> = FxHashMap::default();
+    let mut known: FxHashMap<Meeting, Arc<Numbered<PortTable>>> = FxHashMap::default();
     let mut peers = Vec::with_capacity(boundaries.len());
     // Sorted order visits a prefix before those inside it; the stack holds those around.
     let mut around: Vec<(IpNet, Vec<u32>)> = Vec::new();
@@ -90,11 +86,12 @@ pub(super) fn block_peers(
         here.extend(&everybody);
         here.sort_unstable();
         here.dedup();
-        let (id, table) =
+        let table =
             known.entry((here, boundary.named_ports)).or_insert_with_key(|(here, named)| {
-                tables.intern(table(here.iter().map(|&rule| &rules[rule]), named, rule_sets))
+                let table = table(here.iter().map(|&rule| &rules[rule]), named, rule_sets);
+                tables.intern(Digest::of("table", &table), || table)
             });
-        peers.push((net, PEER_CIDR | *id, table.clone()));
+        peers.push((net, PEER_CIDR | table.id, table.clone()));
         around.push((net, active));
     }
     peers

@@ -1,32 +1,26 @@
-//! What a pod is to others' rules, and which identities a selector means.
+//! What a pod is to others' rules: which of their peers it is, and which ports they call by name.
+//!
+//! What no rule in use asks about makes no difference, so that pods of many labels are few
+//! identities. Another rule may tell pods apart that were one identity: those that it means then
+//! are another one, and the others are, as before, the one that it does not mean.
 
-use std::cell::RefCell;
-use std::collections::hash_map::Entry;
-use std::rc::Rc;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::content::{Digest, Interner, Numbered};
 use super::ports::NamedPort;
-use crate::model::{Labels, Namespace, Pod, Protocol, Selector};
+use crate::model::{Cluster, Namespace, Pod, Protocol, Selector};
 
-/// Everything about a pod that others' rules can depend on, but for its addresses.
-#[derive(Debug, PartialEq, Eq, Hash)]
+/// Everything about a pod that rules in use can depend on, but for its addresses. Whether another
+/// rule's peer means it is known as well: a peer that is not among these does not.
+#[derive(Debug)]
 pub(super) struct Identity {
-    namespace: Arc<Namespace>,
-    labels: Labels,
+    /// Peers that mean the pod.
+    peers: Vec<Digest>,
     /// Sorted.
     pub(super) named_ports: Vec<NamedPort>,
-}
-
-impl Identity {
-    pub(super) fn of(pod: &Pod, namespace: &Arc<Namespace>) -> Self {
-        Self {
-            namespace: namespace.clone(),
-            labels: pod.labels.clone(),
-            named_ports: named_ports(pod),
-        }
-    }
 }
 
 /// The ports of a pod that have a name, sorted.
@@ -41,18 +35,18 @@ pub(super) fn named_ports(pod: &Pod) -> Vec<NamedPort> {
     ports
 }
 
-/// An identity and its number.
-#[derive(Clone, Debug)]
-pub(super) struct Known {
-    pub(super) id: u32,
-    pub(super) identity: Arc<Identity>,
+/// Pods by labels, as a rule means them.
+#[derive(Debug)]
+pub(super) struct PodPeer {
+    digest: Digest,
+    namespaces: Namespaces,
+    pods: Option<Selector>,
 }
 
-/// Pods by labels, as a rule of some namespace's policy means them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct PodPeer {
-    pub(super) namespaces: Namespaces,
-    pub(super) pods: Option<Selector>,
+impl PodPeer {
+    pub(super) fn new(namespaces: Namespaces, pods: Option<Selector>) -> Self {
+        Self { digest: Digest::of("peer", &(&namespaces, &pods)), namespaces, pods }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,63 +55,154 @@ pub(super) enum Namespaces {
     Selected(Selector),
 }
 
-/// A set of identities, indexed for selectors. Positions in it are ascending and small.
+/// By what the rules in use tell pods apart.
+#[derive(Default)]
+pub(super) struct Distinctions<'a> {
+    /// Ascending by digest.
+    peers: Vec<&'a PodPeer>,
+    named: FxHashMap<&'a str, Vec<u32>>,
+    selected: FxHashMap<&'a Selector, Vec<u32>>,
+    port_names: FxHashSet<(&'a str, Protocol)>,
+}
+
+/// The peers that may mean pods of one namespace.
+#[derive(Default)]
+struct Scope<'a> {
+    /// By a label that the pod must have.
+    by_label: FxHashMap<(&'a str, &'a str), Vec<u32>>,
+    others: Vec<u32>,
+}
+
+impl<'a> Distinctions<'a> {
+    pub(super) fn new(
+        peers: impl Iterator<Item = &'a PodPeer>,
+        port_names: FxHashSet<(&'a str, Protocol)>,
+    ) -> Self {
+        let mut peers: Vec<&PodPeer> = peers.collect();
+        peers.sort_unstable_by_key(|peer| peer.digest);
+        peers.dedup_by_key(|peer| peer.digest);
+        let mut distinctions = Self { port_names, ..Self::default() };
+        for (index, peer) in (0_u32..).zip(&peers) {
+            match &peer.namespaces {
+                Namespaces::Named(name) => distinctions.named.entry(name).or_default(),
+                Namespaces::Selected(all) => distinctions.selected.entry(all).or_default(),
+            }
+            .push(index);
+        }
+        distinctions.peers = peers;
+        distinctions
+    }
+
+    fn scope(&self, namespace: &Namespace) -> Scope<'a> {
+        let named = self.named.get(namespace.name.as_str()).into_iter();
+        let selected = self.selected.iter();
+        let selected = selected.filter(|(selector, _)| selector.matches(&namespace.labels));
+        let mut scope = Scope::default();
+        for &peer in named.chain(selected.map(|(_, peers)| peers)).flatten() {
+            let pods = self.peers[peer as usize].pods.as_ref();
+            match pods.and_then(|selector| selector.labels.first_key_value()) {
+                Some((key, value)) => scope.by_label.entry((key, value)).or_default().push(peer),
+                None => scope.others.push(peer),
+            }
+        }
+        scope
+    }
+
+    /// Positions of the peers that mean a pod, ascending.
+    fn peers_of(&self, scope: &Scope, pod: &Pod) -> Vec<u32> {
+        let labelled = pod
+            .labels
+            .iter()
+            .filter_map(|(key, value)| scope.by_label.get(&(key.as_str(), value.as_str())));
+        let candidates = labelled.flatten().chain(&scope.others).copied();
+        let mut peers: Vec<u32> = candidates
+            .filter(|&peer| {
+                let pods = &self.peers[peer as usize].pods;
+                pods.as_ref().is_none_or(|selector| selector.matches(&pod.labels))
+            })
+            .collect();
+        peers.sort_unstable();
+        peers
+    }
+
+    fn ports_of(&self, pod: &Pod) -> Vec<NamedPort> {
+        if self.port_names.is_empty() {
+            return Vec::new();
+        }
+        let mut ports = named_ports(pod);
+        ports.retain(|(name, protocol, _)| self.port_names.contains(&(name.as_str(), *protocol)));
+        ports
+    }
+}
+
+/// The identities of all pods, indexed for rules. Positions among them are ascending and small.
+#[derive(Debug)]
 pub(super) struct Identities {
-    known: Vec<Known>,
-    namespaces: Vec<(Arc<Namespace>, Vec<u32>)>,
+    known: Vec<Arc<Numbered<Identity>>>,
+    by_peer: FxHashMap<Digest, Vec<u32>>,
     by_port: FxHashMap<(String, Protocol), Vec<u32>>,
-    selected: RefCell<FxHashMap<PodPeer, Rc<[u32]>>>,
 }
 
 impl Identities {
-    pub(super) fn new<'a>(known: impl Iterator<Item = &'a Known>) -> Self {
-        let mut unique: Vec<Known> = known.cloned().collect();
-        unique.sort_unstable_by_key(|known| known.id);
-        unique.dedup_by_key(|known| known.id);
-        let mut namespaces: Vec<(Arc<Namespace>, Vec<u32>)> = Vec::new();
-        let mut positions: FxHashMap<Arc<Namespace>, usize> = FxHashMap::default();
-        let mut by_port: FxHashMap<(String, Protocol), Vec<u32>> = FxHashMap::default();
-        for (index, Known { identity, .. }) in (0_u32..).zip(&unique) {
-            let position = match positions.entry(identity.namespace.clone()) {
-                Entry::Occupied(entry) => *entry.get(),
-                Entry::Vacant(entry) => {
-                    namespaces.push((identity.namespace.clone(), Vec::new()));
-                    *entry.insert(namespaces.len() - 1)
+    /// Sorts the owners of addresses into identities; notes each address's.
+    pub(super) fn sort(
+        distinctions: &Distinctions,
+        cluster: &Cluster,
+        owners: &FxHashMap<IpAddr, &Pod>,
+        interner: &mut Interner<Identity>,
+        addresses: &mut FxHashMap<IpAddr, u32>,
+    ) -> Self {
+        let mut namespaces: FxHashMap<&str, &Namespace> = FxHashMap::default();
+        for namespace in cluster.namespaces.iter().rev() {
+            namespaces.insert(&namespace.name, namespace);
+        }
+        let mut scopes: FxHashMap<&str, Scope> = FxHashMap::default();
+        let mut found: FxHashMap<(Vec<u32>, Vec<NamedPort>), Arc<Numbered<Identity>>> =
+            FxHashMap::default();
+        for (&address, pod) in owners {
+            let scope = scopes.entry(&pod.namespace).or_insert_with(|| {
+                match namespaces.get(pod.namespace.as_str()) {
+                    Some(namespace) => distinctions.scope(namespace),
+                    None => distinctions.scope(&cluster.namespace(&pod.namespace)),
                 }
-            };
-            namespaces[position].1.push(index);
-            for (name, protocol, _) in &identity.named_ports {
+            });
+            let content = (distinctions.peers_of(scope, pod), distinctions.ports_of(pod));
+            let identity = found.entry(content).or_insert_with_key(|(peers, named_ports)| {
+                let peers: Vec<Digest> =
+                    peers.iter().map(|&peer| distinctions.peers[peer as usize].digest).collect();
+                interner.intern(Digest::of("identity", &(&peers, named_ports)), || Identity {
+                    peers,
+                    named_ports: named_ports.clone(),
+                })
+            });
+            addresses.insert(address, identity.id);
+        }
+        Self::indexed(found.into_values().collect())
+    }
+
+    fn indexed(mut known: Vec<Arc<Numbered<Identity>>>) -> Self {
+        known.sort_unstable_by_key(|identity| identity.id);
+        let mut by_peer: FxHashMap<Digest, Vec<u32>> = FxHashMap::default();
+        let mut by_port: FxHashMap<(String, Protocol), Vec<u32>> = FxHashMap::default();
+        for (index, identity) in (0_u32..).zip(&known) {
+            for peer in &identity.content.peers {
+                by_peer.entry(*peer).or_default().push(index);
+            }
+            for (name, protocol, _) in &identity.content.named_ports {
                 by_port.entry((name.clone(), *protocol)).or_default().push(index);
             }
         }
-        Self { known: unique, namespaces, by_port, selected: RefCell::default() }
+        Self { known, by_peer, by_port }
     }
 
     /// All of them, ascending by number.
-    pub(super) fn known(&self) -> &[Known] {
+    pub(super) fn known(&self) -> &[Arc<Numbered<Identity>>] {
         &self.known
     }
 
     /// Positions of those that a peer means.
-    pub(super) fn selected(&self, peer: &PodPeer) -> Rc<[u32]> {
-        if let Some(known) = self.selected.borrow().get(peer) {
-            return known.clone();
-        }
-        let selected: Rc<[u32]> = self
-            .namespaces
-            .iter()
-            .filter(|(namespace, _)| match &peer.namespaces {
-                Namespaces::Named(name) => namespace.name == *name,
-                Namespaces::Selected(selector) => selector.matches(&namespace.labels),
-            })
-            .flat_map(|(_, members)| members.iter().copied())
-            .filter(|&index| {
-                let labels = &self.known[index as usize].identity.labels;
-                peer.pods.as_ref().is_none_or(|selector| selector.matches(labels))
-            })
-            .collect();
-        self.selected.borrow_mut().insert(peer.clone(), selected.clone());
-        selected
+    pub(super) fn selected(&self, peer: &PodPeer) -> &[u32] {
+        self.by_peer.get(&peer.digest).map_or(&[], Vec::as_slice)
     }
 
     /// Positions of those that have a port of that name.

@@ -2,8 +2,9 @@
 
 use rustc_hash::FxHashMap;
 
-use super::keys::{ANY_PROTOCOL_BIT, PolicyKey};
+use super::keys::{ANY_PROTOCOL_BIT, PolicyEntry, PolicyKey};
 use super::rule_sets::{RuleName, RuleSets};
+use super::rules::Part;
 use crate::model::{Direction, Protocol};
 
 /// A port that a pod declares: name, protocol, number.
@@ -88,31 +89,31 @@ pub(super) fn prefixes(protocol: Protocol, first: u16, last: u16) -> Vec<PortPre
     prefixes
 }
 
-/// What one peer may reach: for each prefix the rules that allow it, those of the shorter prefixes
-/// included, so that the first prefix found is the whole answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct PortTable(Vec<(PortPrefix, u32)>);
+/// What rules say about one peer: for each prefix those of the shorter prefixes included, so that the
+/// first prefix found is the whole answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct PortTable(Vec<(PortPrefix, PolicyEntry)>);
 
 impl PortTable {
-    /// The table of rules that allow these prefixes.
+    /// The table of rules that cover these prefixes.
     pub(super) fn new(
-        allowed: impl IntoIterator<Item = (PortPrefix, RuleName)>,
+        covered: impl IntoIterator<Item = (PortPrefix, Part, RuleName)>,
         rule_sets: &mut RuleSets,
     ) -> Self {
-        let mut rules: FxHashMap<PortPrefix, Vec<RuleName>> = FxHashMap::default();
-        for (prefix, rule) in allowed {
-            rules.entry(prefix).or_default().push(rule);
+        let mut rules: FxHashMap<PortPrefix, Vec<(Part, RuleName)>> = FxHashMap::default();
+        for (prefix, part, name) in covered {
+            rules.entry(prefix).or_default().push((part, name));
         }
-        let mut entries: Vec<(PortPrefix, u32)> = rules
+        let mut entries: Vec<(PortPrefix, PolicyEntry)> = rules
             .keys()
             .map(|&prefix| {
                 let shorter = (0..=prefix.length).map(|length| prefix.shortened(length));
                 let any = (prefix != PortPrefix::ANY).then_some(PortPrefix::ANY);
                 let all = shorter.chain(any).filter_map(|prefix| rules.get(&prefix));
-                (prefix, rule_sets.intern(all.flatten().copied().collect()))
+                (prefix, entry(all.flatten(), rule_sets))
             })
             .collect();
-        entries.sort_unstable();
+        entries.sort_unstable_by_key(|(prefix, _)| *prefix);
         Self(entries)
     }
 
@@ -122,13 +123,39 @@ impl PortTable {
         subject: u32,
         peer: u32,
         direction: Direction,
-        entries: &mut FxHashMap<PolicyKey, u32>,
+        entries: &mut FxHashMap<PolicyKey, PolicyEntry>,
     ) {
-        for &(PortPrefix { protocol, port, length }, rule_set) in &self.0 {
+        for &(PortPrefix { protocol, port, length }, entry) in &self.0 {
             let key = PolicyKey { subject, peer, direction, protocol, port, port_prefix: length };
-            entries.insert(key, rule_set);
+            entries.insert(key, entry);
         }
     }
+}
+
+/// What some rules say together: all of the NetworkPolicies', the first of each tier's.
+fn entry<'a>(
+    rules: impl Iterator<Item = &'a (Part, RuleName)>,
+    rule_sets: &mut RuleSets,
+) -> PolicyEntry {
+    let mut entry = PolicyEntry::NONE;
+    let mut allowing = Vec::new();
+    let (mut admin, mut baseline) = (None, None);
+    for &(part, name) in rules {
+        match part {
+            Part::Network => allowing.push(name),
+            Part::Admin(decision) if decision < entry.admin => {
+                (entry.admin, admin) = (decision, Some(name));
+            }
+            Part::Baseline(decision) if decision < entry.baseline => {
+                (entry.baseline, baseline) = (decision, Some(name));
+            }
+            Part::Admin(_) | Part::Baseline(_) => {}
+        }
+    }
+    entry.rule_set = rule_sets.intern(allowing);
+    entry.admin_rule_set = rule_sets.intern(admin.into_iter().collect());
+    entry.baseline_rule_set = rule_sets.intern(baseline.into_iter().collect());
+    entry
 }
 
 #[cfg(test)]

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use weir_flow::values::PolicyRule;
 
-use crate::evaluate::NETWORK_POLICY;
-
 /// A rule, or a policy as a whole where there is no index.
 pub(super) type RuleName = (u32, Option<u32>);
+/// Kind, namespace, name.
+type PolicyName = (String, String, String);
 
 #[derive(Debug)]
 pub(super) struct RuleSets {
-    policies: Vec<(String, String)>,
-    policy_ids: FxHashMap<(String, String), u32>,
+    policies: Vec<PolicyName>,
+    policy_ids: FxHashMap<PolicyName, u32>,
     ids: FxHashMap<Box<[RuleName]>, u32>,
     sets: Vec<Arc<[PolicyRule]>>,
+    /// How many of them were told already.
+    told: usize,
 }
 
 impl Default for RuleSets {
@@ -26,14 +28,31 @@ impl Default for RuleSets {
             policy_ids: FxHashMap::default(),
             ids: FxHashMap::from_iter([(Box::from([]), 0)]),
             sets: vec![Arc::from([])],
+            told: 1,
         }
     }
 }
 
 impl RuleSets {
+    /// Those that were given out before, from number 1 on.
+    pub(super) fn resume(known: impl IntoIterator<Item = Arc<[PolicyRule]>>) -> Self {
+        let mut resumed = Self::default();
+        for set in known {
+            let mut rules: Vec<RuleName> = set
+                .iter()
+                .map(|rule| (resumed.policy(&rule.kind, &rule.namespace, &rule.name), rule.rule))
+                .collect();
+            rules.sort_unstable();
+            resumed.ids.insert(rules.into(), resumed.sets.len() as u32);
+            resumed.sets.push(set);
+        }
+        resumed.told = resumed.sets.len();
+        resumed
+    }
+
     /// The number of a policy's name.
-    pub(super) fn policy(&mut self, namespace: &str, name: &str) -> u32 {
-        let key = (namespace.to_owned(), name.to_owned());
+    pub(super) fn policy(&mut self, kind: &str, namespace: &str, name: &str) -> u32 {
+        let key = (kind.to_owned(), namespace.to_owned(), name.to_owned());
         if let Some(&id) = self.policy_ids.get(&key) {
             return id;
         }
@@ -53,8 +72,8 @@ impl RuleSets {
         let mut set: Vec<PolicyRule> = rules
             .iter()
             .map(|&(policy, rule)| {
-                let (namespace, name) = self.policies[policy as usize].clone();
-                PolicyRule { kind: NETWORK_POLICY.into(), namespace, name, rule }
+                let (kind, namespace, name) = self.policies[policy as usize].clone();
+                PolicyRule { kind, namespace, name, rule }
             })
             .collect();
         set.sort();
@@ -67,5 +86,11 @@ impl RuleSets {
     /// All sets, by number.
     pub(super) fn all(&self) -> &[Arc<[PolicyRule]>] {
         &self.sets
+    }
+
+    /// Those that are new since the last call, with their numbers.
+    pub(super) fn take_new(&mut self) -> Vec<(u32, Arc<[PolicyRule]>)> {
+        let from = std::mem::replace(&mut self.told, self.sets.len());
+        (from as u32..).zip(&self.sets[from..]).map(|(id, set)| (id, set.clone())).collect()
     }
 }

@@ -1,272 +1,190 @@
 //! Pods by the policies that select them, and the entries that follow.
 
-use std::borrow::Cow;
-use std::sync::Arc;
-
 use rustc_hash::FxHashMap;
 
-use super::blocks::{self, BlockPeer, PodAddress};
-use super::identity::{Identities, Namespaces, PodPeer, named_ports};
-use super::intern::Interner;
+use super::blocks::{self, BlockPeer};
+use super::content::Interner;
+use super::identity::Identities;
 use super::keys::{
-    CIDR_EGRESS, CIDR_INGRESS, ISOLATED_EGRESS, ISOLATED_INGRESS, PEER_ANY, PolicyKey,
+    CIDR_EGRESS, CIDR_INGRESS, CidrKey, ISOLATED_EGRESS, ISOLATED_INGRESS, PEER_ANY, PolicyEntry,
+    PolicyKey, TIERS_EGRESS, TIERS_INGRESS,
 };
-use super::ports::{NamedPort, PortMatch, PortTable, prefixes};
-use super::rule_sets::{RuleName, RuleSets};
-use crate::model::{Direction, IpBlock, NetworkPolicy, Peer, Pod, Port, Rule};
-
-/// What makes two pods the same subject.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct SubjectKey {
-    /// Sorted by name.
-    policies: Vec<Arc<NetworkPolicy>>,
-    /// Those of the pod's named ports that ingress rules of these policies use. Sorted.
-    named_ports: Vec<NamedPort>,
-}
-
-impl SubjectKey {
-    pub(super) fn new(mut policies: Vec<Arc<NetworkPolicy>>, pod: &Pod) -> Self {
-        policies.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        let mut named_ports = named_ports(pod);
-        named_ports.retain(|(name, protocol, _)| {
-            policies
-                .iter()
-                .flat_map(|policy| policy.rules(Direction::Ingress))
-                .flat_map(|rule| &rule.ports)
-                .any(|port| {
-                    port.protocol == *protocol
-                        && matches!(&port.port, Port::Named(used) if used == name)
-                })
-        });
-        Self { policies, named_ports }
-    }
-}
+use super::ports::{NamedPort, PortTable};
+use super::rule_sets::RuleSets;
+use super::rules::{SubjectRule, table};
+use super::selecting::Selecting;
+use super::{CompiledView, SubjectEntries};
+use crate::evaluate::NETWORK_POLICY;
+use crate::model::{Direction, Tier};
 
 /// A subject with all that does not depend on who else is there.
 #[derive(Debug)]
 pub(super) struct Subject {
-    pub(super) id: u32,
-    pub(super) ingress: Side,
-    pub(super) egress: Side,
+    ingress: Side,
+    egress: Side,
 }
 
 /// One direction of a subject.
 #[derive(Debug)]
-pub(super) struct Side {
+struct Side {
     isolated: bool,
-    pub(super) isolated_by: u32,
-    pub(super) port_prefixes: u32,
+    isolated_by: u32,
+    has_tiers: bool,
+    port_prefixes: u32,
     rules: Vec<SubjectRule>,
     any: PortTable,
-    /// None if they depend on the destinations' named ports.
-    blocks: Option<Vec<BlockPeer>>,
-    has_blocks: bool,
-}
-
-/// A rule with its peers sorted by kind.
-#[derive(Debug)]
-pub(super) struct SubjectRule {
-    pub(super) name: RuleName,
-    pub(super) everybody: bool,
-    pods: Vec<PodPeer>,
-    pub(super) blocks: Vec<IpBlock>,
-    pub(super) ports: Vec<PortMatch>,
+    blocks: Vec<BlockPeer>,
 }
 
 impl Subject {
     pub(super) fn new(
-        id: u32,
-        key: &SubjectKey,
+        by: &Selecting,
         rule_sets: &mut RuleSets,
         tables: &mut Interner<PortTable>,
     ) -> Self {
-        let mut side = |direction| Side::new(key, direction, rule_sets, tables);
-        Self { id, ingress: side(Direction::Ingress), egress: side(Direction::Egress) }
+        let mut side = |direction| Side::new(by, direction, rule_sets, tables);
+        Self { ingress: side(Direction::Ingress), egress: side(Direction::Egress) }
     }
 
-    pub(super) fn flags(&self) -> u32 {
+    /// What a pod's endpoint says of it.
+    pub(super) fn view(&self, id: u32) -> CompiledView {
         let bit = |set: bool, bit: u32| if set { bit } else { 0 };
-        bit(self.ingress.isolated, ISOLATED_INGRESS)
-            | bit(self.egress.isolated, ISOLATED_EGRESS)
-            | bit(self.ingress.has_blocks, CIDR_INGRESS)
-            | bit(self.egress.has_blocks, CIDR_EGRESS)
-    }
-
-    fn side(&self, direction: Direction) -> &Side {
-        match direction {
-            Direction::Ingress => &self.ingress,
-            Direction::Egress => &self.egress,
+        let Self { ingress, egress } = self;
+        CompiledView {
+            subject: id,
+            flags: bit(ingress.isolated, ISOLATED_INGRESS)
+                | bit(egress.isolated, ISOLATED_EGRESS)
+                | bit(!ingress.blocks.is_empty(), CIDR_INGRESS)
+                | bit(!egress.blocks.is_empty(), CIDR_EGRESS)
+                | bit(ingress.has_tiers, TIERS_INGRESS)
+                | bit(egress.has_tiers, TIERS_EGRESS),
+            isolated_by_ingress: ingress.isolated_by,
+            isolated_by_egress: egress.isolated_by,
+            port_prefixes_ingress: ingress.port_prefixes,
+            port_prefixes_egress: egress.port_prefixes,
         }
     }
 
-    /// Entries of rules without peers.
-    pub(super) fn any_entries(&self, entries: &mut FxHashMap<PolicyKey, u32>) {
-        for direction in [Direction::Ingress, Direction::Egress] {
-            self.side(direction).any.insert_entries(self.id, PEER_ANY, direction, entries);
-        }
+    /// All rules.
+    pub(super) fn rules(&self) -> impl Iterator<Item = &SubjectRule> {
+        self.ingress.rules.iter().chain(&self.egress.rules)
     }
 
-    /// Entries of rules whose peers are pods, for these identities.
-    pub(super) fn identity_entries(
+    fn sides(&self) -> [(Direction, &Side); 2] {
+        [(Direction::Ingress, &self.ingress), (Direction::Egress, &self.egress)]
+    }
+
+    /// Which identities its rules mean, by direction.
+    pub(super) fn meetings(&self, identities: &Identities) -> [Vec<Meeting>; 2] {
+        self.sides().map(|(_, side)| side.meetings(identities))
+    }
+
+    /// Its entries, for the identities that its rules mean.
+    pub(super) fn entries(
         &self,
+        id: u32,
+        meetings: &[Vec<Meeting>; 2],
         identities: &Identities,
         rule_sets: &mut RuleSets,
-        entries: &mut FxHashMap<PolicyKey, u32>,
-    ) {
-        for direction in [Direction::Ingress, Direction::Egress] {
-            let rules = &self.side(direction).rules;
-            let mut tables: FxHashMap<(Vec<u32>, Vec<NamedPort>), PortTable> = FxHashMap::default();
-            let allowed = rules_by_identity(rules, identities);
-            for members in allowed.chunk_by(|a, b| a.0 == b.0) {
-                let known = &identities.known()[members[0].0 as usize];
-                let here: Vec<u32> = members.iter().map(|&(_, rule)| rule).collect();
-                let named = relevant_names(rules, &here, &known.identity.named_ports);
-                let table = tables.entry((here, named)).or_insert_with_key(|(here, named)| {
-                    table(here.iter().map(|&rule| &rules[rule as usize]), named, rule_sets)
-                });
-                table.insert_entries(self.id, known.id, direction, entries);
+    ) -> SubjectEntries {
+        let mut entries = SubjectEntries::default();
+        for ((direction, side), meetings) in self.sides().into_iter().zip(meetings) {
+            side.any.insert_entries(id, PEER_ANY, direction, &mut entries.policies);
+            for (net, peer, table) in &side.blocks {
+                entries.cidrs.insert(CidrKey { net: *net, subject: id, direction }, *peer);
+                table.content.insert_entries(id, *peer, direction, &mut entries.policies);
             }
+            let policies = &mut entries.policies;
+            side.identity_entries((id, direction), meetings, identities, rule_sets, policies);
         }
-    }
-
-    /// The blocks of one direction. `pods` are those with named ports.
-    pub(super) fn blocks(
-        &self,
-        direction: Direction,
-        pods: &[PodAddress],
-        rule_sets: &mut RuleSets,
-        tables: &mut Interner<PortTable>,
-    ) -> Cow<'_, [BlockPeer]> {
-        let side = self.side(direction);
-        match &side.blocks {
-            Some(blocks) => Cow::Borrowed(blocks),
-            None => Cow::Owned(blocks::block_peers(&side.rules, pods, rule_sets, tables)),
-        }
+        entries
     }
 }
+
+/// An identity and a rule that means it, by their positions.
+type Meeting = (u32, u32);
 
 impl Side {
     fn new(
-        key: &SubjectKey,
+        by: &Selecting,
         direction: Direction,
         rule_sets: &mut RuleSets,
         tables: &mut Interner<PortTable>,
     ) -> Self {
+        let own_ports = by.own_ports.as_slice();
         let mut isolating = Vec::new();
         let mut rules = Vec::new();
-        for policy in key.policies.iter().filter(|policy| policy.isolates(direction)) {
-            let policy_id = rule_sets.policy(&policy.namespace, &policy.name);
-            isolating.push((policy_id, None));
+        for (policy, _) in by.policies.iter().filter(|(policy, _)| policy.isolates(direction)) {
+            let id = rule_sets.policy(NETWORK_POLICY, &policy.namespace, &policy.name);
+            isolating.push((id, None));
             for (index, rule) in (0_u32..).zip(policy.rules(direction)) {
-                let name = (policy_id, Some(index));
-                rules.push(SubjectRule::new(name, policy, rule, direction, &key.named_ports));
+                let name = (id, Some(index));
+                let rule = SubjectRule::of_network_policy(name, policy, rule, direction, own_ports);
+                rules.push(rule);
             }
         }
-        let has_blocks = rules.iter().any(|rule| !rule.blocks.is_empty());
-        let depends_on_pods = rules.iter().any(|rule| !rule.blocks.is_empty() && rule.has_names());
+        let network_rules = rules.len();
+        for tier in [Tier::Admin, Tier::Baseline] {
+            let policies = by.tiers.iter().filter(|(policy, _)| policy.tier == tier);
+            let mut place = 0_u32;
+            for (policy, _) in policies {
+                let id = rule_sets.policy(policy.kind.as_str(), "", &policy.name);
+                for (index, rule) in (0_u32..).zip(policy.rules(direction)) {
+                    let name = (id, Some(index));
+                    let rule = SubjectRule::of_tier(name, tier, place, rule, direction, own_ports);
+                    rules.push(rule);
+                    place += 1;
+                }
+            }
+        }
         Self {
             isolated: !isolating.is_empty(),
             isolated_by: rule_sets.intern(isolating),
+            has_tiers: rules.len() > network_rules,
             port_prefixes: rules.iter().flat_map(|rule| &rule.ports).fold(0, |m, p| m | p.bit()),
             any: table(rules.iter().filter(|rule| rule.everybody), &[], rule_sets),
-            blocks: (!depends_on_pods).then(|| blocks::block_peers(&rules, &[], rule_sets, tables)),
-            has_blocks,
+            blocks: blocks::block_peers(&rules, &by.there, rule_sets, tables),
             rules,
         }
     }
-}
 
-impl SubjectRule {
-    fn new(
-        name: RuleName,
-        policy: &NetworkPolicy,
-        rule: &Rule,
-        direction: Direction,
-        own_ports: &[NamedPort],
-    ) -> Self {
-        let mut pods = Vec::new();
-        let mut blocks = Vec::new();
-        for peer in &rule.peers {
-            match peer {
-                Peer::Pods { namespaces, pods: selector } => pods.push(PodPeer {
-                    namespaces: match namespaces {
-                        Some(selector) => Namespaces::Selected(selector.clone()),
-                        None => Namespaces::Named(policy.namespace.clone()),
-                    },
-                    pods: selector.clone(),
-                }),
-                Peer::Block(block) => blocks.push(block.clone()),
+    /// Sorted.
+    fn meetings(&self, identities: &Identities) -> Vec<Meeting> {
+        let mut meetings = Vec::new();
+        for (index, rule) in (0_u32..).zip(&self.rules) {
+            for peer in &rule.pods {
+                meetings.extend(identities.selected(peer).iter().map(|&meant| (meant, index)));
+            }
+            // A rule for everybody is among the entries without peer, but for ports that only the
+            // destination can tell.
+            for (name, protocol) in rule.names().filter(|_| rule.everybody) {
+                let named = identities.with_port(name, protocol);
+                meetings.extend(named.iter().map(|&meant| (meant, index)));
             }
         }
-        let mut ports: Vec<PortMatch> = Vec::new();
-        for port in &rule.ports {
-            let (first, last) = match &port.port {
-                // Every port, so that the prefix covers port 0 as well.
-                Port::All => (0, u16::MAX),
-                Port::Range(first, last) => (*first, *last),
-                Port::Named(name) => {
-                    let named = PortMatch::Named(name.clone(), port.protocol);
-                    match direction {
-                        Direction::Ingress => {
-                            ports.extend(named.resolve(own_ports).map(PortMatch::Prefix));
-                        }
-                        Direction::Egress => ports.push(named),
-                    }
-                    continue;
-                }
-            };
-            ports.extend(prefixes(port.protocol, first, last).into_iter().map(PortMatch::Prefix));
-        }
-        if rule.ports.is_empty() {
-            ports.push(PortMatch::Any);
-        }
-        Self { name, everybody: rule.peers.is_empty(), pods, blocks, ports }
+        meetings.sort_unstable();
+        meetings.dedup();
+        meetings
     }
 
-    pub(super) fn has_names(&self) -> bool {
-        self.ports.iter().any(|port| matches!(port, PortMatch::Named(..)))
-    }
-}
-
-/// The table of some rules towards a destination with these named ports.
-pub(super) fn table<'a>(
-    rules: impl Iterator<Item = &'a SubjectRule>,
-    named: &[NamedPort],
-    rule_sets: &mut RuleSets,
-) -> PortTable {
-    let allowed = rules.flat_map(|rule| {
-        let prefixes = rule.ports.iter().flat_map(|port| port.resolve(named));
-        prefixes.map(move |prefix| (prefix, rule.name))
-    });
-    PortTable::new(allowed, rule_sets)
-}
-
-/// Pairs of identity (its position) and rule (its position), sorted.
-fn rules_by_identity(rules: &[SubjectRule], identities: &Identities) -> Vec<(u32, u32)> {
-    let mut pairs = Vec::new();
-    for (index, rule) in (0_u32..).zip(rules) {
-        for peer in &rule.pods {
-            pairs.extend(identities.selected(peer).iter().map(|&identity| (identity, index)));
+    fn identity_entries(
+        &self,
+        (subject, direction): (u32, Direction),
+        meetings: &[Meeting],
+        identities: &Identities,
+        rule_sets: &mut RuleSets,
+        entries: &mut FxHashMap<PolicyKey, PolicyEntry>,
+    ) {
+        let mut tables: FxHashMap<(Vec<u32>, &[NamedPort]), PortTable> = FxHashMap::default();
+        for meetings in meetings.chunk_by(|a, b| a.0 == b.0) {
+            let identity = &identities.known()[meetings[0].0 as usize];
+            let here: Vec<u32> = meetings.iter().map(|&(_, rule)| rule).collect();
+            let by_name = here.iter().any(|&rule| self.rules[rule as usize].has_names());
+            let named = if by_name { identity.content.named_ports.as_slice() } else { &[] };
+            let table = tables.entry((here, named)).or_insert_with_key(|(here, named)| {
+                table(here.iter().map(|&rule| &self.rules[rule as usize]), named, rule_sets)
+            });
+            table.insert_entries(subject, identity.id, direction, entries);
         }
-        // A rule for everybody is among the entries without peer, but for ports that only the
-        // destination can tell.
-        for port in rule.ports.iter().filter(|_| rule.everybody) {
-            if let PortMatch::Named(name, protocol) = port {
-                let named = identities.with_port(name, *protocol);
-                pairs.extend(named.iter().map(|&identity| (identity, index)));
-            }
-        }
-    }
-    pairs.sort_unstable();
-    pairs.dedup();
-    pairs
-}
-
-/// The named ports that make a difference to some rules.
-fn relevant_names(rules: &[SubjectRule], here: &[u32], named: &[NamedPort]) -> Vec<NamedPort> {
-    if here.iter().any(|&rule| rules[rule as usize].has_names()) {
-        named.to_vec()
-    } else {
-        Vec::new()
     }
 }

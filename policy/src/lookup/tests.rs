@@ -2,12 +2,15 @@
 
 mod random;
 
+use std::fmt::Debug;
+use std::hash::Hash;
+
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 use self::random::{Source, attempt, change, cluster};
 use super::*;
-use crate::compile::PolicyKey;
+use crate::compile::{CidrKey, PolicyEntry, PolicyKey};
 use crate::evaluate::decide;
 
 fn config(cases: u32) -> Config {
@@ -49,41 +52,30 @@ proptest! {
         let mut source = Source::new(&bytes, seed);
         let mut compiler = Compiler::new();
         let mut cluster = cluster(&mut source);
-        forget_names_in_blocks(&mut cluster);
-        let mut facts: FxHashMap<PolicyKey, u32> = FxHashMap::default();
+        let mut facts: FxHashMap<PolicyKey, PolicyEntry> = FxHashMap::default();
+        let mut blocks: FxHashMap<CidrKey, u32> = FxHashMap::default();
         // Kept, so that their numbers are not forgotten.
         let mut revisions = Vec::new();
         for _ in 0..5 {
             let compiled = compiler.compile(&cluster, Some("n1"));
-            check_facts(&mut facts, &compiled.policies)?;
+            check_facts(&mut facts, compiled.policies().map(|(key, entry)| (*key, *entry)))?;
+            check_facts(&mut blocks, compiled.cidrs().map(|(key, peer)| (*key, peer)))?;
             revisions.push(compiled);
             for _ in 0..=source.below(3) {
                 change(&mut source, &mut cluster);
             }
-            forget_names_in_blocks(&mut cluster);
         }
     }
 }
 
 /// No entry may ever change its meaning, whichever revision it comes from.
-fn check_facts(
-    facts: &mut FxHashMap<PolicyKey, u32>,
-    entries: &FxHashMap<PolicyKey, u32>,
+fn check_facts<K: Copy + Debug + Eq + Hash, V: Copy + Debug + PartialEq>(
+    facts: &mut FxHashMap<K, V>,
+    entries: impl Iterator<Item = (K, V)>,
 ) -> Result<(), TestCaseError> {
-    for (key, rule_set) in entries {
-        let known = *facts.entry(*key).or_insert(*rule_set);
-        prop_assert_eq!(known, *rule_set, "{:?}", key);
+    for (key, value) in entries {
+        let known = *facts.entry(key).or_insert(value);
+        prop_assert_eq!(known, value, "{:?}", key);
     }
     Ok(())
-}
-
-/// Rules with both blocks and named ports depend on who is there, so that they are facts of one
-/// revision only.
-fn forget_names_in_blocks(cluster: &mut Cluster) {
-    use crate::model::{Peer, Port};
-    for rule in cluster.policies.iter_mut().flat_map(|policy| &mut policy.egress) {
-        if rule.ports.iter().any(|port| matches!(port.port, Port::Named(_))) {
-            rule.peers.retain(|peer| !matches!(peer, Peer::Block(_)));
-        }
-    }
 }

@@ -59,7 +59,7 @@ impl KernelMaps for Fake {
             return Err(KernelError::MapFull { map: "POLICY" });
         }
         self.each(entries, |state, (key, value)| {
-            state.policies.insert(key, value.rule_set);
+            state.policies.insert(key, value);
         })
     }
 

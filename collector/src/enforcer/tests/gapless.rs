@@ -8,18 +8,22 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 use proptest::prelude::*;
-use weir_abi::endpoint::{CIDR_EGRESS, CIDR_INGRESS, ISOLATED_EGRESS, ISOLATED_INGRESS};
+use weir_abi::endpoint::{
+    AUDIT, CIDR_EGRESS, CIDR_INGRESS, ISOLATED_EGRESS, ISOLATED_INGRESS, SubjectView, TIERS_EGRESS,
+    TIERS_INGRESS,
+};
 use weir_abi::policy::{
-    ANY_PROTOCOL_BIT, CidrV4, IDENTITY_LOCAL_NODE, IDENTITY_WORLD, PEER_ANY, PolicyKey,
+    ACTION_ALLOW, ACTION_DENY, ACTION_MASK, ANY_PROTOCOL_BIT, CidrV4, IDENTITY_LOCAL_NODE,
+    IDENTITY_WORLD, PEER_ANY, PolicyKey, PolicyValue,
 };
 use weir_abi::{DIRECTION_EGRESS, DIRECTION_INGRESS};
-use weir_flow::values::{Direction, Verdict};
+use weir_flow::values::{Direction, Reason, Verdict};
 use weir_policy::Cluster;
 use weir_policy::compile::{Compiled, Compiler};
 use weir_policy::lookup::lookup;
 use weir_policy::model::{
-    ContainerPort, IpBlock, Namespace, NetworkPolicy, Node, Peer, Pod, Port, PortRule, Protocol,
-    Rule, Selector,
+    Action, ContainerPort, IpBlock, Namespace, NetworkPolicy, Node, Peer, Pod, Port, PortRule,
+    Protocol, Rule, Selector, Tier, TierKind, TierPeer, TierPods, TierPolicy, TierRule,
 };
 
 use super::fake::Fake;
@@ -32,58 +36,99 @@ const PORTS: [u16; 3] = [80, 81, 8080];
 
 /// Interface, direction, remote address, port.
 type Question = (u32, u8, IpAddr, u16);
-/// Allowed, and the rule sets that say so.
-type Answer = (bool, u32, u32);
+/// Verdict, reason, and the rule sets that say so.
+type Answer = (Verdict, Reason, [u32; 2]);
 
 /// The programs' lookup, over the maps.
-fn ask(maps: &MapState, (interface, direction, remote, port): Question) -> Option<Answer> {
-    let endpoint = maps.endpoints.get(&interface)?.enforced;
-    let (isolated, has_blocks, isolated_by, prefixes) = if direction == DIRECTION_INGRESS {
+fn ask(maps: &MapState, question: Question) -> Option<Answer> {
+    let endpoint = maps.endpoints.get(&question.0)?;
+    let audit = |answer: Answer| match answer.0 {
+        Verdict::Deny => (Verdict::Audit, answer.1, answer.2),
+        Verdict::Allow | Verdict::Audit => answer,
+    };
+    let enforced = judge(maps, &endpoint.enforced, question);
+    let answer = if enforced.0 == Verdict::Deny || endpoint.audited.subject == 0 {
+        enforced
+    } else {
+        audit(judge(maps, &endpoint.audited, question))
+    };
+    Some(if endpoint.flags & AUDIT != 0 { audit(answer) } else { answer })
+}
+
+fn judge(maps: &MapState, view: &SubjectView, (_, direction, remote, port): Question) -> Answer {
+    let (isolated, tiers, has_blocks, isolated_by, prefixes) = if direction == DIRECTION_INGRESS {
         (
             ISOLATED_INGRESS,
+            TIERS_INGRESS,
             CIDR_INGRESS,
-            endpoint.isolated_by_ingress,
-            endpoint.port_prefixes_ingress,
+            view.isolated_by_ingress,
+            view.port_prefixes_ingress,
         )
     } else {
-        (ISOLATED_EGRESS, CIDR_EGRESS, endpoint.isolated_by_egress, endpoint.port_prefixes_egress)
+        (
+            ISOLATED_EGRESS,
+            TIERS_EGRESS,
+            CIDR_EGRESS,
+            view.isolated_by_egress,
+            view.port_prefixes_egress,
+        )
     };
-    if endpoint.flags & isolated == 0 {
-        return Some((true, 0, 0));
-    }
     let identity = maps.identities.get(&to_kernel(remote)).copied().unwrap_or(IDENTITY_WORLD);
     if identity == IDENTITY_LOCAL_NODE {
-        return Some((true, 0, 0));
+        return (Verdict::Allow, Reason::NodeTraffic, [0, 0]);
+    }
+    if view.flags & (isolated | tiers) == 0 {
+        return (Verdict::Allow, Reason::NoPolicy, [0, 0]);
     }
     let IpAddr::V4(remote) = remote else { unreachable!("the test has IPv4 only") };
     let block = (0..=32u32).rev().find_map(|length| {
         let bits = u32::from(remote) & u32::MAX.checked_shl(32 - length).unwrap_or(0);
         let block = CidrV4 {
-            subject: endpoint.subject,
+            subject: view.subject,
             direction: u32::from(direction),
             address: bits.to_be_bytes(),
         };
         maps.cidrs_v4.get(&(64 + length, block)).copied()
     });
-    let block = if endpoint.flags & has_blocks == 0 { None } else { block };
-    let rules_of = |peer: u32| {
+    let block = if view.flags & has_blocks == 0 { None } else { block };
+    let entry = |peer: u32| {
         let exact = (0..=16u8).rev().filter(|length| prefixes & (1 << length) != 0);
         let exact = exact.map(|length| {
             let mask = u16::MAX.checked_shl(16 - u32::from(length)).unwrap_or(0);
             (6u8, port & mask, length)
         });
         let any = (prefixes & (1 << ANY_PROTOCOL_BIT) != 0).then_some((0, 0, 0));
-        exact.chain(any).find_map(|(protocol, port, port_prefix)| {
-            let subject = endpoint.subject;
+        let found = exact.chain(any).find_map(|(protocol, port, port_prefix)| {
+            let subject = view.subject;
             let reserved = [0; 3];
             let key = PolicyKey { subject, peer, port, direction, protocol, port_prefix, reserved };
             maps.policies.get(&key).copied()
-        })
+        });
+        found.unwrap_or(PolicyValue::NONE)
     };
-    Some(match (rules_of(identity), rules_of(block.unwrap_or(PEER_ANY))) {
-        (None, None) => (false, isolated_by, 0),
-        (by_identity, by_block) => (true, by_identity.unwrap_or(0), by_block.unwrap_or(0)),
-    })
+    let both = [entry(identity), entry(block.unwrap_or(PEER_ANY))];
+    let by_tier = |decisions: [(u32, u32); 2]| {
+        let (decision, rule_set) = decisions.into_iter().min()?;
+        match decision & ACTION_MASK {
+            ACTION_ALLOW => Some((Verdict::Allow, Reason::Policy, [rule_set, 0])),
+            ACTION_DENY => Some((Verdict::Deny, Reason::ExplicitDeny, [rule_set, 0])),
+            _ => None,
+        }
+    };
+    if let Some(answer) = by_tier(both.map(|entry| (entry.admin, entry.admin_rule_set))) {
+        return answer;
+    }
+    if view.flags & isolated != 0 {
+        return match both.map(|entry| entry.rule_set) {
+            [0, 0] => (Verdict::Deny, Reason::DefaultDeny, [isolated_by, 0]),
+            rule_sets => (Verdict::Allow, Reason::Policy, rule_sets),
+        };
+    }
+    by_tier(both.map(|entry| (entry.baseline, entry.baseline_rule_set))).unwrap_or((
+        Verdict::Allow,
+        Reason::NoPolicy,
+        [0, 0],
+    ))
 }
 
 fn questions() -> impl Iterator<Item = Question> {
@@ -108,40 +153,67 @@ fn selector() -> impl Strategy<Value = Selector> {
     })
 }
 
-fn rule() -> impl Strategy<Value = Rule> {
-    let pods = prop::collection::vec(
-        (prop::option::of(selector()), prop::option::of(selector()))
-            .prop_map(|(namespaces, pods)| Peer::Pods { namespaces, pods }),
-        0..3,
-    );
-    let block = (0u8..9, prop::sample::select(vec![0u8, 29, 30, 32])).prop_map(|(last, length)| {
-        let net = IpNet::new(IpAddr::from([10, 0, 0, last]), length).unwrap().trunc();
-        Peer::Block(IpBlock { cidr: net, except: Vec::new() })
-    });
+fn block() -> impl Strategy<Value = IpNet> {
+    (0u8..9, prop::sample::select(vec![0u8, 29, 30, 32])).prop_map(|(last, length)| {
+        IpNet::new(IpAddr::from([10, 0, 0, last]), length).unwrap().trunc()
+    })
+}
+
+fn ports() -> impl Strategy<Value = Vec<PortRule>> {
     let port = prop_oneof![
         Just(Port::All),
         Just(Port::Range(80, 80)),
         Just(Port::Range(80, 81)),
         Just(Port::Range(8000, 9000)),
+        Just(Port::Named("web".into())),
     ];
-    let named = prop_oneof![port.clone(), Just(Port::Named("web".into()))];
-    let as_ports = |ports: Vec<Port>| -> Vec<PortRule> {
-        ports.into_iter().map(|port| PortRule { protocol: Protocol::Tcp, port }).collect()
-    };
-    prop_oneof![
-        (pods, prop::collection::vec(named, 0..3))
-            .prop_map(move |(peers, ports)| Rule { peers, ports: as_ports(ports) }),
-        // Blocks with port names would make a subject's blocks depend on pods.
-        (prop::collection::vec(block, 1..3), prop::collection::vec(port, 0..3))
-            .prop_map(move |(peers, ports)| Rule { peers, ports: as_ports(ports) }),
-    ]
+    let port = port.prop_map(|port| PortRule { protocol: Protocol::Tcp, port });
+    prop::collection::vec(port, 0..3)
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let pods = (prop::option::of(selector()), prop::option::of(selector()))
+        .prop_map(|(namespaces, pods)| Peer::Pods { namespaces, pods });
+    let block = block().prop_map(|cidr| Peer::Block(IpBlock { cidr, except: Vec::new() }));
+    (prop::collection::vec(prop_oneof![pods, block], 0..3), ports())
+        .prop_map(|(peers, ports)| Rule { peers, ports })
+}
+
+fn tier_rule() -> impl Strategy<Value = TierRule> {
+    let pods = (selector(), prop::option::of(selector()))
+        .prop_map(|(namespaces, pods)| TierPeer::Pods(TierPods { namespaces, pods }));
+    let nodes = selector().prop_map(TierPeer::Nodes);
+    let peer = prop_oneof![2 => pods, 1 => block().prop_map(TierPeer::Network), 1 => nodes];
+    let action = prop::sample::select(vec![Action::Allow, Action::Deny, Action::Pass]);
+    (action, prop::collection::vec(peer, 1..3), ports())
+        .prop_map(|(action, peers, ports)| TierRule { name: None, action, peers, ports })
+}
+
+fn tier_policy() -> impl Strategy<Value = TierPolicy> {
+    let rules = || prop::collection::vec(tier_rule(), 0..3);
+    let tier = prop::sample::select(vec![Tier::Admin, Tier::Baseline]);
+    (0u8..4, tier, 0u32..3, selector(), any::<bool>(), rules(), rules()).prop_map(
+        |(name, tier, priority, pods, audit, ingress, egress)| TierPolicy {
+            kind: TierKind::ClusterNetworkPolicy,
+            name: format!("tier{name}"),
+            tier,
+            priority,
+            subject: TierPods { namespaces: Selector::default(), pods: Some(pods) },
+            audit,
+            ingress,
+            egress,
+        },
+    )
 }
 
 fn policy() -> impl Strategy<Value = NetworkPolicy> {
     let rules = || prop::collection::vec(rule(), 0..3);
-    (0u8..2, 0u8..4, selector(), any::<bool>(), any::<bool>(), rules(), rules()).prop_map(
-        |(namespace, name, pod_selector, isolates_ingress, isolates_egress, ingress, egress)| {
+    let isolates = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.3));
+    (0u8..2, 0u8..4, selector(), isolates, rules(), rules()).prop_map(
+        |(namespace, name, pod_selector, isolates, ingress, egress)| {
+            let (isolates_ingress, isolates_egress, audit) = isolates;
             NetworkPolicy {
+                audit,
                 namespace: format!("ns{namespace}"),
                 name: format!("policy{name}"),
                 pod_selector,
@@ -187,17 +259,30 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         policies.dedup_by(|a, b| (&a.namespace, &a.name) == (&b.namespace, &b.name));
         policies
     });
-    (pods(), policies, 0u8..3).prop_map(|(pods, policies, app)| Cluster {
-        namespaces: vec![Namespace::new("ns0", labels(app)), Namespace::new("ns1", labels(1))],
-        pods,
-        policies,
-        nodes: vec![Node {
-            name: "n1".into(),
-            addresses: vec![IpAddr::from([10, 0, 0, 8])],
-            ..Node::default()
-        }],
-        ..Cluster::default()
-    })
+    let tiers = prop::collection::vec(tier_policy(), 0..4).prop_map(|mut tiers| {
+        tiers.sort_by(|a, b| a.name.cmp(&b.name));
+        tiers.dedup_by(|a, b| a.name == b.name);
+        tiers
+    });
+    let audit = prop::bool::weighted(0.2);
+    let node = |name: &str, app, last: u8| Node {
+        name: name.into(),
+        labels: labels(app),
+        addresses: vec![IpAddr::from([10, 0, 0, last])],
+    };
+    (pods(), policies, tiers, 0u8..3, audit, 7u8..9).prop_map(
+        move |(pods, policies, tier_policies, app, audit, other)| Cluster {
+            namespaces: vec![
+                Namespace { audit, ..Namespace::new("ns0", labels(app)) },
+                Namespace::new("ns1", labels(1)),
+            ],
+            pods,
+            policies,
+            tier_policies,
+            nodes: vec![node("n1", 0, 9), node("n2", app, other)],
+            ..Cluster::default()
+        },
+    )
 }
 
 fn interface(pod: &str) -> u32 {
@@ -289,7 +374,7 @@ proptest! {
                     Direction::Egress
                 };
                 let answer = lookup(&compiled, endpoint, side, remote, 6, port);
-                (answer.verdict == Verdict::Allow, answer.rule_sets[0], answer.rule_sets[1])
+                (answer.verdict, answer.reason, answer.rule_sets)
             });
             prop_assert_eq!(ask(&maps, (interface_of, direction, remote, port)), expected);
         }
