@@ -14,19 +14,28 @@ use arrow::ipc;
 use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{read_dictionary, read_record_batch};
 use arrow_flight::FlightData;
+use weir_flow::schema::objects::{ObjectVersion, object_schema};
 use weir_flow::schema::stored_schema;
-use weir_flow::wire::{self, BatchId, FLOWS, MAX_BATCH_ROWS, MAX_MESSAGE_BYTES};
+use weir_flow::wire::{
+    self, BatchId, FLOWS, MAX_BATCH_ROWS, MAX_MESSAGE_BYTES, OBJECTS, ObjectsId,
+};
 
 /// Largest `app_metadata`.
 const MAX_METADATA_BYTES: usize = 1 << 20;
 /// Longest name of a collector.
 const MAX_COLLECTOR_BYTES: usize = 512;
+/// Longest name of an object, a namespace, a node; Kubernetes has 253.
+const MAX_NAME_BYTES: usize = 512;
+/// Largest manifest of one object; Kubernetes stores 1.5 MiB.
+const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
 /// Why a message is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// The first message of a stream names another one, or none.
-    #[error("the stream's descriptor has to be the path [\"{FLOWS}\"], it is {found}")]
+    #[error(
+        "the stream's descriptor has to be the path [\"{FLOWS}\"] or [\"{OBJECTS}\"], it is {found}"
+    )]
     Descriptor {
         /// What it names.
         found: String,
@@ -41,7 +50,7 @@ pub enum DecodeError {
     #[error("the first message has to be the schema")]
     NoSchema,
     /// The columns are not those of the table.
-    #[error("the schema differs from table flows: {0}")]
+    #[error("the schema differs from table {0}")]
     Schema(String),
     /// The header and the body do not fit together.
     #[error("the message is cut short or damaged: {0}")]
@@ -86,12 +95,43 @@ pub enum Message {
         /// What it weighs in memory.
         bytes: usize,
     },
+    /// Versions of the cluster's objects.
+    Objects {
+        /// Which batch.
+        id: ObjectsId,
+        /// The versions.
+        versions: Vec<ObjectVersion>,
+    },
+}
+
+/// What a stream brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Table {
+    Flows,
+    Objects,
+}
+
+impl Table {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Flows => FLOWS,
+            Self::Objects => OBJECTS,
+        }
+    }
+
+    fn schema(self) -> SchemaRef {
+        match self {
+            Self::Flows => stored_schema(),
+            Self::Objects => object_schema(),
+        }
+    }
 }
 
 /// Reads one stream.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    began: bool,
+    /// From the first message.
+    table: Option<Table>,
     schema: Option<SchemaRef>,
     dictionaries: HashMap<i64, ArrayRef>,
     /// Bytes of dictionaries that came since the last batch.
@@ -106,12 +146,12 @@ impl Decoder {
     pub fn read(&mut self, data: &FlightData) -> Result<Message, DecodeError> {
         check_size("the app_metadata", data.app_metadata.len(), MAX_METADATA_BYTES)?;
         check_size("the body", data.data_body.len(), MAX_MESSAGE_BYTES)?;
-        if !self.began {
-            check_descriptor(data)?;
-            self.began = true;
-        }
+        let table = match self.table {
+            Some(table) => table,
+            None => *self.table.insert(read_descriptor(data)?),
+        };
         if data.data_header.is_empty() {
-            return if data.app_metadata.is_empty() {
+            return if data.app_metadata.is_empty() || table == Table::Objects {
                 Ok(Message::Preparation)
             } else {
                 Ok(Message::Heartbeat(read_id(&data.app_metadata)?))
@@ -121,17 +161,18 @@ impl Decoder {
             .map_err(|error| DecodeError::Header(error.to_string()))?;
         // What it says about its buffers is checked above all, but arrays of foreign make are
         // still assembled by code that asserts: a panic in there is a damaged message too.
-        catch_unwind(AssertUnwindSafe(|| self.read_message(message, data)))
+        catch_unwind(AssertUnwindSafe(|| self.read_message(table, message, data)))
             .unwrap_or_else(|_| Err(DecodeError::Damaged("its parts contradict each other".into())))
     }
 
     fn read_message(
         &mut self,
+        table: Table,
         message: ipc::Message<'_>,
         data: &FlightData,
     ) -> Result<Message, DecodeError> {
         if let Some(schema) = message.header_as_schema() {
-            self.read_schema(schema)?;
+            self.read_schema(table, schema)?;
             return Ok(Message::Preparation);
         }
         let schema = self.schema.clone().ok_or(DecodeError::NoSchema)?;
@@ -151,10 +192,6 @@ impl Decoder {
             let kind = message.header_type().variant_name().unwrap_or("unknown");
             return Err(DecodeError::Kind(kind.to_owned()));
         };
-        let id = read_id(&data.app_metadata)?;
-        if id.sequence == 0 {
-            return Err(DecodeError::BatchId("sequence numbers count from 1".into()));
-        }
         check_batch(header, data.data_body.len())?;
         // A copy of its own: aligned, and free of the connection's buffer.
         let body = Buffer::from(data.data_body.as_ref());
@@ -162,16 +199,27 @@ impl Decoder {
         let batch =
             read_record_batch(&body, header, schema, dictionaries, None, &message.version())
                 .map_err(|error| DecodeError::Invalid(error.to_string()))?;
-        let batch = RecordBatch::try_new(stored_schema(), batch.columns().to_vec())
+        let batch = RecordBatch::try_new(table.schema(), batch.columns().to_vec())
             .map_err(|error| DecodeError::Invalid(error.to_string()))?;
         check_dictionaries(&batch)?;
         let bytes = data.data_body.len() + std::mem::take(&mut self.dictionary_bytes);
+        if table == Table::Objects {
+            let id = read_objects_id(&data.app_metadata)?;
+            let versions = ObjectVersion::read(&batch)
+                .map_err(|error| DecodeError::Invalid(error.to_string()))?;
+            check_versions(&versions)?;
+            return Ok(Message::Objects { id, versions });
+        }
+        let id = read_id(&data.app_metadata)?;
+        if id.sequence == 0 {
+            return Err(DecodeError::BatchId("sequence numbers count from 1".into()));
+        }
         Ok(Message::Batch { id, batch, bytes })
     }
 
-    fn read_schema(&mut self, schema: ipc::Schema<'_>) -> Result<(), DecodeError> {
+    fn read_schema(&mut self, table: Table, schema: ipc::Schema<'_>) -> Result<(), DecodeError> {
         let schema = fb_to_schema(schema);
-        check_schema(&schema)?;
+        check_schema(table, &schema)?;
         self.schema = Some(Arc::new(schema));
         self.dictionaries.clear();
         self.dictionary_bytes = 0;
@@ -183,10 +231,11 @@ fn check_size(what: &'static str, bytes: usize, limit: usize) -> Result<(), Deco
     if bytes > limit { Err(DecodeError::TooLarge { what, bytes, limit }) } else { Ok(()) }
 }
 
-fn check_descriptor(data: &FlightData) -> Result<(), DecodeError> {
+fn read_descriptor(data: &FlightData) -> Result<Table, DecodeError> {
     let path = data.flight_descriptor.as_ref().map(|descriptor| descriptor.path.as_slice());
     match path {
-        Some([name]) if name == FLOWS => Ok(()),
+        Some([name]) if name == FLOWS => Ok(Table::Flows),
+        Some([name]) if name == OBJECTS => Ok(Table::Objects),
         Some(path) => Err(DecodeError::Descriptor { found: format!("{path:?}") }),
         None => Err(DecodeError::Descriptor { found: "absent".into() }),
     }
@@ -202,19 +251,45 @@ fn read_id(metadata: &[u8]) -> Result<BatchId, DecodeError> {
     Ok(id)
 }
 
+fn read_objects_id(metadata: &[u8]) -> Result<ObjectsId, DecodeError> {
+    let id: ObjectsId =
+        wire::decode(metadata).map_err(|error| DecodeError::BatchId(error.to_string()))?;
+    check_size("the collector's name", id.cluster.len() + id.node.len(), MAX_COLLECTOR_BYTES)?;
+    Ok(id)
+}
+
+/// Whether the versions can be those of a cluster.
+fn check_versions(versions: &[ObjectVersion]) -> Result<(), DecodeError> {
+    for version in versions {
+        let names =
+            [&version.cluster, &version.node, &version.kind, &version.namespace, &version.name];
+        check_size(
+            "a name",
+            names.iter().map(|name| name.len()).max().unwrap_or(0),
+            MAX_NAME_BYTES,
+        )?;
+        let manifest = version.manifest.as_ref().map_or(0, String::len);
+        check_size("a manifest", manifest, MAX_MANIFEST_BYTES)?;
+        if version.kind.is_empty() || version.name.is_empty() {
+            return Err(DecodeError::Invalid("an object has no kind or no name".into()));
+        }
+        if version.time.0 < 0 {
+            return Err(DecodeError::Invalid("an object is from before 1970".into()));
+        }
+    }
+    Ok(())
+}
+
 /// Names the first difference from the columns of the table.
-fn check_schema(found: &Schema) -> Result<(), DecodeError> {
-    let expected = stored_schema();
+fn check_schema(table: Table, found: &Schema) -> Result<(), DecodeError> {
+    let expected = table.schema();
+    let differs = |cause: String| DecodeError::Schema(format!("{}: {cause}", table.name()));
     for (index, expected) in expected.fields().iter().enumerate() {
         let Some(found) = found.fields().get(index) else {
-            return Err(DecodeError::Schema(format!(
-                "column {} ({}) is missing",
-                index + 1,
-                expected.name()
-            )));
+            return Err(differs(format!("column {} ({}) is missing", index + 1, expected.name())));
         };
         if found.name() != expected.name() {
-            return Err(DecodeError::Schema(format!(
+            return Err(differs(format!(
                 "column {} is {}, expected {}",
                 index + 1,
                 found.name(),
@@ -222,7 +297,7 @@ fn check_schema(found: &Schema) -> Result<(), DecodeError> {
             )));
         }
         if found.data_type() != expected.data_type() {
-            return Err(DecodeError::Schema(format!(
+            return Err(differs(format!(
                 "column {} is of type {}, expected {}",
                 expected.name(),
                 found.data_type(),
@@ -231,13 +306,11 @@ fn check_schema(found: &Schema) -> Result<(), DecodeError> {
         }
         if found.is_nullable() != expected.is_nullable() {
             let word = if expected.is_nullable() { "has to be" } else { "may not be" };
-            return Err(DecodeError::Schema(format!("column {} {word} nullable", found.name())));
+            return Err(differs(format!("column {} {word} nullable", found.name())));
         }
     }
     match found.fields().get(expected.fields().len()) {
-        Some(field) => {
-            Err(DecodeError::Schema(format!("column {} is not of this table", field.name())))
-        }
+        Some(field) => Err(differs(format!("column {} is not of this table", field.name()))),
         None => Ok(()),
     }
 }

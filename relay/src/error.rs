@@ -74,11 +74,11 @@ pub enum StoreError {
         /// Where it is wrong.
         source: serde_json::Error,
     },
-    /// The rows cannot be made into a file.
-    #[error("rows cannot be encoded as Parquet: {0}")]
+    /// The rows cannot be made into a file, or a file into rows.
+    #[error("rows cannot be encoded as Parquet or read from it: {0}")]
     Encode(#[from] parquet::errors::ParquetError),
     /// The rows cannot be sorted.
-    #[error("rows cannot be sorted: {0}")]
+    #[error("rows cannot be sorted or read: {0}")]
     Sort(#[from] arrow::error::ArrowError),
     /// The thread that encodes panicked.
     #[error("encoding ended unexpectedly: {0}")]

@@ -5,20 +5,23 @@
 //! stay hot, and when they are too many, collectors wait. Sorting and encoding run on a thread
 //! of their own. When told to stop, one last flush, within a deadline.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
-use weir_flow::manifest::{DataFile, StoredUpTo, data_path};
+use weir_flow::manifest::{DataFile, MANIFESTS_KEPT, OBJECTS_PREFIX, StoredUpTo, data_path};
 use weir_flow::schema::SCHEMA_VERSION;
+use weir_flow::schema::objects::{ObjectVersion, ObjectVersionBuilder};
 
 use crate::error::{RelayError, StoreError};
 use crate::file;
 use crate::hot::FlushJob;
+use crate::objects::{ObjectsJob, tidy};
 use crate::relay::{Shared, now_ns};
 use crate::sort;
-use crate::store::Store;
+use crate::store::{ObjectsChange, Store};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -36,6 +39,10 @@ pub(crate) struct Flusher {
     /// The flush under way. Kept over failures and cancellation: the same files are stored again,
     /// never the same rows under other names.
     pub(crate) pending: Option<Prepared>,
+    /// How long a version of an object may wait.
+    pub(crate) interval_ns: u64,
+    /// Files of objects that newer ones replace, with the first manifest that does without them.
+    pub(crate) replaced: VecDeque<(u64, String)>,
 }
 
 /// A flush that is ready to be stored.
@@ -44,8 +51,17 @@ pub(crate) struct Prepared {
     files: Vec<(DataFile, Bytes)>,
     up_to: u64,
     stored: Vec<StoredUpTo>,
+    objects: Option<ObjectsFile>,
     /// An attempt was made, so its manifest may exist although nobody said so.
     tried: bool,
+}
+
+/// Versions of objects that are ready to be stored.
+#[derive(Debug)]
+struct ObjectsFile {
+    change: ObjectsChange,
+    body: Bytes,
+    up_to: u64,
 }
 
 impl Flusher {
@@ -56,8 +72,11 @@ impl Flusher {
             let (due, wait) = {
                 let hot = shared.hot();
                 let now = now_ns();
-                let wait = hot.flush_at_ns().map(|at| Duration::from_nanos(at.saturating_sub(now)));
-                (hot.flush_due(now), wait)
+                let objects_at = shared.objects().waiting_since_ns();
+                let objects_at = objects_at.map(|since| since.saturating_add(self.interval_ns));
+                let at = [hot.flush_at_ns(), objects_at].into_iter().flatten().min();
+                let wait = at.map(|at| Duration::from_nanos(at.saturating_sub(now)));
+                (hot.flush_due(now) || objects_at.is_some_and(|at| at <= now), wait)
             };
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -75,19 +94,24 @@ impl Flusher {
     pub(crate) async fn finish(&mut self, within: Duration) -> Result<(), RelayError> {
         self.linger = Duration::ZERO;
         let all = async {
-            while self.pending.is_some() || self.shared.hot().flush_job(now_ns()).is_some() {
+            while self.pending.is_some() || self.is_work_left() {
                 self.flush().await;
             }
         };
         let finished = tokio::time::timeout(within, all).await;
         let hot = self.shared.hot();
-        match hot.size().0 {
+        match hot.size().0 + self.shared.objects().size().1 {
             0 => Ok(()),
             rows => {
                 let cause = hot.status().problems.into_iter().next().filter(|_| finished.is_err());
                 Err(RelayError::RowsLost { rows, cause: cause.unwrap_or("out of time".into()) })
             }
         }
+    }
+
+    fn is_work_left(&self) -> bool {
+        self.shared.hot().flush_job(now_ns()).is_some()
+            || self.shared.objects().flush_job().is_some()
     }
 
     async fn flush(&mut self) {
@@ -106,29 +130,58 @@ impl Flusher {
 
     async fn attempt(&mut self) -> Result<(), StoreError> {
         if self.pending.is_none() {
-            let Some(job) = self.shared.hot().flush_job(now_ns()) else { return Ok(()) };
+            let job = self.shared.hot().flush_job(now_ns());
+            let objects = self.shared.objects().flush_job();
+            if job.is_none() && objects.is_none() {
+                return Ok(());
+            }
             let taken = Instant::now();
-            self.pending = Some(self.prepare(job).await?);
+            self.pending = Some(self.prepare(job.unwrap_or_default(), objects).await?);
             tokio::time::sleep(self.linger.saturating_sub(taken.elapsed())).await;
         }
         if let Some(pending) = &mut self.pending {
             let first = !std::mem::replace(&mut pending.tried, true);
-            store(&self.shared, &self.store, pending, first).await?;
+            let version = store(&self.shared, &self.store, pending, first).await?;
+            if let Some(objects) = pending.objects.take() {
+                let replaced = objects.change.replaces.into_iter().map(|path| (version, path));
+                self.replaced.extend(replaced);
+            }
+            // Readers may hold manifests that old.
+            while let Some((since, path)) = self.replaced.front()
+                && since.saturating_add(MANIFESTS_KEPT) < version
+            {
+                self.store.delete(path).await;
+                self.replaced.pop_front();
+            }
         }
         self.pending = None;
         Ok(())
     }
 
-    async fn prepare(&mut self, job: FlushJob) -> Result<Prepared, StoreError> {
+    async fn prepare(
+        &mut self,
+        job: FlushJob,
+        objects: Option<ObjectsJob>,
+    ) -> Result<Prepared, StoreError> {
         let first_number = self.files_named;
         let name = self.name.clone();
         let began = Instant::now();
+        let manifest = self.shared.hot().manifest();
+        let merged = match objects {
+            Some(_) => self.store.small_object_files(&manifest).await,
+            None => Vec::new(),
+        };
         let encoded = tokio::task::spawn_blocking(move || {
             let files = encode(&job, &name, first_number)?;
+            let number = first_number + files.len() as u64;
+            let objects = objects
+                .map(|objects| encode_objects(&objects, merged, &format!("{name}-{number}")))
+                .transpose()?;
             Ok::<_, StoreError>(Prepared {
                 files,
                 up_to: job.up_to,
                 stored: job.stored,
+                objects,
                 tried: false,
             })
         })
@@ -136,7 +189,7 @@ impl Flusher {
         .map_err(|error| StoreError::Panicked(error.to_string()))?;
         self.shared.metrics.encode_seconds.inc_by(began.elapsed().as_secs_f64());
         let prepared = encoded?;
-        self.files_named += prepared.files.len() as u64;
+        self.files_named += prepared.files.len() as u64 + 1;
         Ok(prepared)
     }
 
@@ -154,17 +207,20 @@ async fn store(
     store: &Store,
     prepared: &Prepared,
     first: bool,
-) -> Result<(), StoreError> {
-    for (file, body) in &prepared.files {
+) -> Result<u64, StoreError> {
+    let objects = prepared.objects.as_ref();
+    let object_file = objects.map(|objects| (&objects.change.file, &objects.body));
+    for (file, body) in prepared.files.iter().map(|(file, body)| (file, body)).chain(object_file) {
         store.put(&file.path, body.clone()).await?;
     }
     let known = shared.hot().manifest();
     let files: Vec<DataFile> = prepared.files.iter().map(|(file, _)| file.clone()).collect();
-    let manifest = store.add(&known, &files, &prepared.stored, first).await?;
+    let change = objects.map(|objects| &objects.change);
+    let manifest = store.add(&known, &files, change, &prepared.stored, first).await?;
     let version = manifest.version;
-    shared.flushed(prepared.up_to, manifest);
+    shared.flushed(prepared.up_to, objects.map_or(0, |objects| objects.up_to), manifest);
     store.prune(version).await;
-    Ok(())
+    Ok(version)
 }
 
 fn encode(
@@ -188,4 +244,35 @@ fn encode(
         files.push((file, body));
     }
     Ok(files)
+}
+
+/// The versions of a job and of the files that go into the new one.
+fn encode_objects(
+    job: &ObjectsJob,
+    merged: Vec<(String, Vec<ObjectVersion>)>,
+    name: &str,
+) -> Result<ObjectsFile, StoreError> {
+    let mut versions = Vec::new();
+    let mut replaces = Vec::new();
+    for (path, old) in merged {
+        versions.extend(old);
+        replaces.push(path);
+    }
+    for batch in &job.batches {
+        versions.extend(ObjectVersion::read(batch)?);
+    }
+    let versions = tidy(versions);
+    let mut builder = ObjectVersionBuilder::default();
+    versions.iter().for_each(|version| builder.append(version));
+    let body = file::encode(&builder.finish())?;
+    let times = || versions.iter().map(|version| version.time.0);
+    let file = DataFile {
+        path: format!("{OBJECTS_PREFIX}/{name}.parquet"),
+        rows: versions.len() as u64,
+        size_bytes: body.len() as u64,
+        min_time_ns: times().min().unwrap_or(0),
+        max_time_ns: times().max().unwrap_or(0),
+        schema_version: SCHEMA_VERSION,
+    };
+    Ok(ObjectsFile { change: ObjectsChange { file, replaces }, body, up_to: job.up_to })
 }

@@ -66,7 +66,7 @@ struct HotBatch {
 }
 
 /// What one flush takes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct FlushJob {
     /// The rows.
     pub(crate) batches: Vec<RecordBatch>,

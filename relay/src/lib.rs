@@ -1,4 +1,4 @@
-//! Ingest, durability and storage of flows.
+//! Ingest, durability and storage of flows and of the cluster's objects.
 //!
 //! Collectors send Arrow batches by Flight `DoPut`; each is acknowledged once it is hot, that is
 //! in memory and visible to `DoGet`. A flush sorts what is hot into Parquet files and makes them
@@ -10,6 +10,7 @@
 //! | `door` | sockets and the Flight service |
 //! | `decode` | from Flight messages to checked record batches |
 //! | `hot`, `senders` | what is hot and who sent what; no I/O, no clock |
+//! | `objects` | which versions of the cluster's objects there are; no I/O, no clock |
 //! | `flush` | when and how hot rows become files |
 //! | `sort`, `file` | order and encoding of a file |
 //! | `store`, `durable` | manifests and files in an object store |
@@ -24,6 +25,7 @@ pub mod file;
 mod flush;
 mod hot;
 mod metrics;
+mod objects;
 mod relay;
 mod senders;
 pub mod sort;

@@ -26,6 +26,8 @@ pub(crate) struct Metrics {
     pub(crate) stored_bytes: Gauge,
     pub(crate) stored_files: Gauge,
     pub(crate) manifest_version: Gauge,
+    pub(crate) objects: Gauge,
+    pub(crate) object_versions: Counter,
 }
 
 impl Default for Metrics {
@@ -47,6 +49,8 @@ impl Default for Metrics {
             stored_bytes: Gauge::default(),
             stored_files: Gauge::default(),
             manifest_version: Gauge::default(),
+            objects: Gauge::default(),
+            object_versions: Counter::default(),
         }
     }
 }
@@ -88,5 +92,11 @@ impl Metrics {
         relay.register("stored_bytes", "Bytes of those files", metrics.stored_bytes);
         relay.register("stored_files", "Number of those files", metrics.stored_files);
         relay.register("manifest_version", "Manifest in force", metrics.manifest_version);
+        relay.register("objects", "Objects of clusters that are known", metrics.objects);
+        relay.register(
+            "object_versions",
+            "Versions of objects that were new",
+            metrics.object_versions,
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! The relay's process part: starts, serves, flushes, stops.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,14 +10,16 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use weir_flow::manifest::Manifest;
+use weir_flow::wire::HotTicket;
 
 use crate::config::RelayConfig;
 use crate::door::Door;
 use crate::durable::DurableLocal;
 use crate::error::RelayError;
 use crate::flush::Flusher;
-use crate::hot::{Hot, Limits};
+use crate::hot::{Hot, HotView, Limits};
 use crate::metrics::Metrics;
+use crate::objects::Objects;
 use crate::store::Store;
 
 /// How long open calls may go on after the relay was told to stop.
@@ -35,6 +38,8 @@ pub struct Relay {
 #[derive(Debug)]
 pub(crate) struct Shared {
     hot: Mutex<Hot>,
+    /// Locked after `hot` where both are.
+    objects: Mutex<Objects>,
     /// Something was taken in.
     pub(crate) arrived: Notify,
     /// Something left, or the relay is stopping.
@@ -59,6 +64,7 @@ impl Relay {
         let store = Store::new(objects);
         let manifest = store.newest().await?;
         store.sweep(&manifest).await?;
+        let versions = store.versions_of_objects(&manifest).await;
         let relay_epoch = now_ns();
         let limits = Limits {
             flush_rows: config.flush_rows,
@@ -68,6 +74,7 @@ impl Relay {
         };
         let shared = Arc::new(Shared {
             hot: Mutex::new(Hot::new(relay_epoch, limits, Arc::new(manifest))),
+            objects: Mutex::new(Objects::restore(relay_epoch, versions)),
             arrived: Notify::new(),
             room: Notify::new(),
             metrics: Metrics::default(),
@@ -80,7 +87,9 @@ impl Relay {
             name: format!("{relay_epoch:016x}-{:x}", std::process::id()),
             files_named: 0,
             linger: config.linger,
+            interval_ns: limits.flush_interval_ns,
             pending: None,
+            replaced: VecDeque::new(),
         };
         Ok(Self { door, flusher, shared, shutdown_timeout: config.shutdown_timeout })
     }
@@ -109,13 +118,13 @@ impl Relay {
             tokio::select! {
                 served = &mut serve => { stop.cancel(); served }
                 () = &mut flush => {
-                    self.shared.hot().close();
+                    self.shared.close();
                     self.shared.room.notify_waiters();
                     tokio::time::timeout(LEAVE, serve).await.unwrap_or(Ok(()))
                 }
             }
         };
-        self.shared.hot().close();
+        self.shared.close();
         let finished = self.flusher.finish(self.shutdown_timeout).await;
         served.and(finished)
     }
@@ -127,10 +136,29 @@ impl Shared {
         self.hot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The rows up to a position are in `manifest` and leave memory, in one step for readers.
-    pub(crate) fn flushed(&self, up_to: u64, manifest: Manifest) {
+    /// The versions of objects. Nothing is awaited while it is held.
+    pub(crate) fn objects(&self) -> MutexGuard<'_, Objects> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The manifest in force and the versions of objects that complete it.
+    pub(crate) fn objects_view(&self, ticket: &HotTicket) -> HotView {
+        let hot = self.hot();
+        self.objects().view(ticket, hot.manifest().version)
+    }
+
+    /// Nothing is taken any more.
+    fn close(&self) {
+        self.hot().close();
+        self.objects().close();
+    }
+
+    /// The rows up to a position, and the objects' versions up to theirs, are in `manifest` and leave
+    /// memory, in one step for readers.
+    pub(crate) fn flushed(&self, up_to: u64, objects_up_to: u64, manifest: Manifest) {
         {
             let mut hot = self.hot();
+            self.objects().flushed(objects_up_to);
             hot.flushed(up_to, Arc::new(manifest), now_ns());
             hot.store_problem(None);
             self.measure(&hot);

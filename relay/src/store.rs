@@ -7,12 +7,26 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use weir_flow::manifest::{
-    DataFile, FLOWS_PREFIX, MANIFEST_PREFIX, MANIFESTS_KEPT, Manifest, StoredUpTo,
+    DataFile, FLOWS_PREFIX, MANIFEST_PREFIX, MANIFESTS_KEPT, Manifest, OBJECTS_PREFIX, StoredUpTo,
 };
+use weir_flow::schema::objects::ObjectVersion;
 
 use crate::error::StoreError;
 use crate::senders::FORGET_AFTER_NS;
+
+/// Files of objects below this size are made into one when there are enough of them.
+const SMALL_OBJECTS_BYTES: u64 = 8 << 20;
+/// How many are enough.
+const SMALL_OBJECT_FILES: usize = 8;
+
+/// A new file of objects, and those whose versions it holds too.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ObjectsChange {
+    pub(crate) file: DataFile,
+    pub(crate) replaces: Vec<String>,
+}
 
 /// The objects of one store.
 #[derive(Clone, Debug)]
@@ -54,22 +68,73 @@ impl Store {
             .map_err(|source| StoreError::Object { what: format!("cannot write {path}"), source })
     }
 
+    /// Deletes an object that nobody reads any more. Best effort: the next start sweeps the rest.
+    pub(crate) async fn delete(&self, path: &str) {
+        let _ = self.objects.delete(&path.into()).await;
+    }
+
+    /// The versions in the files of objects. A file that cannot be read is left out and reported:
+    /// collectors say again what there is now.
+    pub(crate) async fn versions_of_objects(&self, manifest: &Manifest) -> Vec<ObjectVersion> {
+        let mut all = Vec::new();
+        for file in &manifest.objects {
+            match self.read_objects(&file.path).await {
+                Ok(versions) => all.extend(versions),
+                Err(error) => tracing::error!(%error, "a file of objects is left out"),
+            }
+        }
+        all
+    }
+
+    /// The small files of objects with what they hold, if there are enough to make one of them.
+    pub(crate) async fn small_object_files(
+        &self,
+        manifest: &Manifest,
+    ) -> Vec<(String, Vec<ObjectVersion>)> {
+        let small = |file: &&DataFile| file.size_bytes < SMALL_OBJECTS_BYTES;
+        let small: Vec<&DataFile> = manifest.objects.iter().filter(small).collect();
+        if small.len() < SMALL_OBJECT_FILES {
+            return Vec::new();
+        }
+        let mut read = Vec::new();
+        for file in small {
+            match self.read_objects(&file.path).await {
+                Ok(versions) => read.push((file.path.clone(), versions)),
+                Err(error) => tracing::error!(%error, "a file of objects stays as it is"),
+            }
+        }
+        read
+    }
+
+    async fn read_objects(&self, path: &str) -> Result<Vec<ObjectVersion>, StoreError> {
+        let failed = |source| StoreError::Object { what: format!("cannot read {path}"), source };
+        let body = self.objects.get(&Path::from(path)).await.map_err(failed)?;
+        let body = body.bytes().await.map_err(failed)?;
+        let mut versions = Vec::new();
+        for batch in ParquetRecordBatchReaderBuilder::try_new(body)?.build()? {
+            versions.extend(ObjectVersion::read(&batch?)?);
+        }
+        Ok(versions)
+    }
+
     /// Makes `files` count. `known` is the manifest last seen; if somebody else wrote a newer one,
     /// that is taken further. Once this succeeded it may be repeated and changes nothing more.
     pub(crate) async fn add(
         &self,
         known: &Manifest,
         files: &[DataFile],
+        objects: Option<&ObjectsChange>,
         stored: &[StoredUpTo],
         certain: bool,
     ) -> Result<Manifest, StoreError> {
         let mut base = if certain { known.clone() } else { self.newest().await? };
         loop {
-            let here = files.first().is_some_and(|new| base.files.iter().any(|old| old == new));
+            let here = files.first().is_some_and(|new| base.files.contains(new))
+                || objects.is_some_and(|new| base.objects.contains(&new.file));
             if here {
                 return Ok(base);
             }
-            let next = succeed(&base, files, stored);
+            let next = succeed(&base, files, objects, stored);
             let path = Manifest::path(next.version);
             let body = serde_json::to_vec(&next)
                 .map_err(|source| StoreError::Manifest { path: path.clone(), source })?;
@@ -102,17 +167,19 @@ impl Store {
     /// and making them count. Which of their rows will be sent again nobody knows any more, so they
     /// go the way of all rows that were only in that process's memory.
     pub(crate) async fn sweep(&self, manifest: &Manifest) -> Result<(), StoreError> {
-        let named: HashSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+        let files = manifest.files.iter().chain(&manifest.objects);
+        let named: HashSet<&str> = files.map(|file| file.path.as_str()).collect();
         let failed = |source| StoreError::Object { what: "cannot list files".into(), source };
-        let prefix = Path::from(FLOWS_PREFIX);
-        let mut listed = self.objects.list(Some(&prefix));
         let mut left = Vec::new();
-        while let Some(object) = listed.try_next().await.map_err(failed)? {
-            if !named.contains(object.location.as_ref()) {
-                left.push(object);
+        for prefix in [FLOWS_PREFIX, OBJECTS_PREFIX] {
+            let prefix = Path::from(prefix);
+            let mut listed = self.objects.list(Some(&prefix));
+            while let Some(object) = listed.try_next().await.map_err(failed)? {
+                if !named.contains(object.location.as_ref()) {
+                    left.push(object);
+                }
             }
         }
-        drop(listed);
         for object in left {
             tracing::warn!(path = %object.location, bytes = object.size, "deleting a data file that no manifest names");
             self.objects.delete(&object.location).await.map_err(|source| StoreError::Object {
@@ -134,8 +201,16 @@ impl Store {
     }
 }
 
-/// The manifest after `base` that has `files` and `stored` too.
-fn succeed(base: &Manifest, files: &[DataFile], stored: &[StoredUpTo]) -> Manifest {
+/// The manifest after `base` that has `files`, `objects` and `stored` too.
+fn succeed(
+    base: &Manifest,
+    files: &[DataFile],
+    objects: Option<&ObjectsChange>,
+    stored: &[StoredUpTo],
+) -> Manifest {
+    let replaces = objects.map_or(&[] as &[String], |change| &change.replaces);
+    let kept = base.objects.iter().filter(|file| !replaces.contains(&file.path));
+    let new = objects.map(|change| &change.file);
     let mut furthest: BTreeMap<(&str, u64), &StoredUpTo> = BTreeMap::new();
     let now = stored.iter().map(|entry| entry.last_seen_ns).max().unwrap_or(0);
     let known =
@@ -149,7 +224,7 @@ fn succeed(base: &Manifest, files: &[DataFile], stored: &[StoredUpTo]) -> Manife
     Manifest {
         version: base.version + 1,
         files: base.files.iter().chain(files).cloned().collect(),
-        objects: base.objects.clone(),
+        objects: kept.chain(new).cloned().collect(),
         stored: furthest.into_values().cloned().collect(),
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod flows;
 mod ingest;
+mod objects;
 mod storage;
 mod store;
 

@@ -60,7 +60,7 @@ fn the_first_differing_column_is_named() {
         let mut fields: Vec<Field> =
             stored_schema().fields().iter().map(|field| field.as_ref().clone()).collect();
         edit(&mut fields);
-        check_schema(&Schema::new(fields)).unwrap_err().to_string()
+        check_schema(Table::Flows, &Schema::new(fields)).unwrap_err().to_string()
     };
     let message = schema(|fields| drop(fields.remove(3)));
     assert!(message.contains("column 4 is direction, expected node"), "{message}");

@@ -7,22 +7,25 @@
 use std::collections::VecDeque;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use arrow::ipc::writer::{
     DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions,
 };
 use arrow_flight::FlightData;
 use tonic::Status;
-use weir_flow::schema::stored_schema;
 use weir_flow::wire::{self, HotPosition};
 
 use crate::hot::HotView;
 
-/// The messages that carry a view.
-pub(super) fn messages(view: HotView) -> impl Iterator<Item = Result<FlightData, Status>> + Send {
+/// The messages that carry a view of batches of that schema.
+pub(super) fn messages(
+    schema: &Schema,
+    view: HotView,
+) -> impl Iterator<Item = Result<FlightData, Status>> + Send + use<> {
     let mut tracker = DictionaryTracker::new(false);
     let schema = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(
-        &stored_schema(),
+        schema,
         &mut tracker,
         &IpcWriteOptions::default(),
     );

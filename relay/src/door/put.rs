@@ -10,12 +10,15 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow_flight::{FlightData, PutResult};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use rustc_hash::FxHashSet;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use weir_flow::wire::{self, Acknowledgement, BatchId};
+use weir_flow::schema::objects::ObjectVersion;
+use weir_flow::wire::{self, Acknowledgement, BatchId, ObjectsId};
 
 use crate::decode::{Decoder, Message};
 use crate::hot::Offer;
+use crate::objects::{Key, MAX_OBJECTS, Refusal};
 use crate::relay::{Shared, now_ns};
 
 /// The answers to a stream of messages.
@@ -24,7 +27,8 @@ pub(super) fn answers(
     messages: impl Stream<Item = Result<FlightData, Status>> + Send + Unpin + 'static,
     stop: CancellationToken,
 ) -> impl Stream<Item = Result<PutResult, Status>> + Send + 'static {
-    let reader = Reader { shared, messages, decoder: Decoder::default(), stop };
+    let known = Some(FxHashSet::default());
+    let reader = Reader { shared, messages, decoder: Decoder::default(), known, stop };
     futures::stream::try_unfold(reader, async |mut reader| {
         let answer = reader.next().await?;
         Ok(answer.map(|answer| (answer, reader)))
@@ -36,6 +40,8 @@ struct Reader<S> {
     shared: Arc<Shared>,
     messages: S,
     decoder: Decoder,
+    /// Objects of this stream, until the collector has said everything that it knows.
+    known: Option<FxHashSet<Key>>,
     stop: CancellationToken,
 }
 
@@ -64,8 +70,48 @@ impl<S: Stream<Item = Result<FlightData, Status>> + Unpin> Reader<S> {
                     hold(&self.shared, &self.stop, &id, &batch, bytes).await?;
                     return Ok(Some(Acknowledgement { epoch: id.epoch, sequence: id.sequence }));
                 }
+                Message::Objects { id, versions } => {
+                    self.keep(&id, versions)?;
+                    return Ok(Some(Acknowledgement { epoch: id.epoch, sequence: id.sequence }));
+                }
             }
         }
+    }
+}
+
+impl<S> Reader<S> {
+    fn keep(&mut self, id: &ObjectsId, versions: Vec<ObjectVersion>) -> Result<(), Status> {
+        if let Some(known) = &mut self.known {
+            known.extend(versions.iter().filter(|v| v.manifest.is_some()).map(Key::of));
+            if known.len() > MAX_OBJECTS {
+                return Err(Status::resource_exhausted("a collector knows too many objects"));
+            }
+        }
+        let mut objects = self.shared.objects();
+        let mut new = objects.take(versions, now_ns()).map_err(refused)?;
+        if let Some(at_ns) = id.complete_at_ns
+            && let Some(known) = self.known.take()
+        {
+            new += objects.complete(id, at_ns, &known, now_ns()).map_err(refused)?;
+        }
+        let (objects_known, _) = objects.size();
+        drop(objects);
+        let metrics = &self.shared.metrics;
+        metrics.object_versions.inc_by(new as u64);
+        metrics.objects.set(i64::try_from(objects_known).unwrap_or(i64::MAX));
+        if new > 0 {
+            self.shared.arrived.notify_one();
+        }
+        Ok(())
+    }
+}
+
+fn refused(refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::Full => Status::resource_exhausted(
+            "the relay has no room for more objects: send them again later",
+        ),
+        Refusal::Closed => stopping(),
     }
 }
 

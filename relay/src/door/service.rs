@@ -13,8 +13,9 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use weir_flow::schema::objects::object_schema;
 use weir_flow::schema::stored_schema;
-use weir_flow::wire::{self, FLOWS, HotTicket, STATUS_ACTION};
+use weir_flow::wire::{self, FLOWS, HotTicket, OBJECTS, ObjectsTicket, STATUS_ACTION};
 
 use super::{get, put};
 use crate::relay::Shared;
@@ -50,11 +51,18 @@ impl FlightService for Service {
         &self,
         request: Request<Ticket>,
     ) -> Result<Response<Self::DoGetStream>, Status> {
-        let ticket: HotTicket = wire::decode(&request.into_inner().ticket).map_err(|error| {
+        let ticket = request.into_inner().ticket;
+        if let Ok(ObjectsTicket { objects: ticket }) = wire::decode(&ticket) {
+            let view = self.shared.objects_view(&ticket);
+            let messages = get::messages(&object_schema(), view);
+            return Ok(Response::new(futures::stream::iter(messages).boxed()));
+        }
+        let ticket: HotTicket = wire::decode(&ticket).map_err(|error| {
             Status::invalid_argument(format!("the ticket does not ask for hot batches: {error}"))
         })?;
         let view = self.shared.hot().view(&ticket);
-        Ok(Response::new(futures::stream::iter(get::messages(view)).boxed()))
+        let messages = get::messages(&stored_schema(), view);
+        Ok(Response::new(futures::stream::iter(messages).boxed()))
     }
 
     async fn do_action(
@@ -85,11 +93,16 @@ impl FlightService for Service {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<SchemaResult>, Status> {
         let path = request.into_inner().path;
-        if path != [FLOWS] {
-            return Err(Status::not_found(format!("there is no stream {path:?}, only {FLOWS:?}")));
-        }
+        let schema = match path.as_slice() {
+            [name] if name == FLOWS => stored_schema(),
+            [name] if name == OBJECTS => object_schema(),
+            _ => {
+                let only = format!("there is no stream {path:?}, only {FLOWS:?} and {OBJECTS:?}");
+                return Err(Status::not_found(only));
+            }
+        };
         let options = Default::default();
-        SchemaAsIpc::new(&stored_schema(), &options)
+        SchemaAsIpc::new(&schema, &options)
             .try_into()
             .map(Response::new)
             .map_err(|error| Status::internal(format!("cannot encode the schema: {error}")))

@@ -22,15 +22,15 @@ async fn manifests_follow_each_other_and_two_writers_do_not_collide() {
     let store = Store::new(Arc::new(InMemory::new()));
     let empty = store.newest().await.unwrap();
     assert_eq!(empty, Manifest::default());
-    let first = store.add(&empty, &[file("a")], &[up_to("x", 3, 9)], true).await.unwrap();
+    let first = store.add(&empty, &[file("a")], None, &[up_to("x", 3, 9)], true).await.unwrap();
     assert_eq!(first.version, 1);
     // A writer that does not know of the first.
-    let second = store.add(&empty, &[file("b")], &[up_to("y", 5, 9)], true).await.unwrap();
+    let second = store.add(&empty, &[file("b")], None, &[up_to("y", 5, 9)], true).await.unwrap();
     assert_eq!(second.version, 2);
     assert_eq!(second.files, [file("a"), file("b")]);
     assert_eq!(second.stored, [up_to("x", 3, 9), up_to("y", 5, 9)]);
     // The same once more, as after an answer that got lost.
-    let again = store.add(&first, &[file("b")], &[], false).await.unwrap();
+    let again = store.add(&first, &[file("b")], None, &[], false).await.unwrap();
     assert_eq!(again, second);
     assert_eq!(store.newest().await.unwrap(), second);
 }
@@ -41,9 +41,9 @@ fn the_furthest_counts_and_the_long_silent_are_dropped() {
         stored: vec![up_to("ahead", 9, 0), up_to("behind", 2, 0), up_to("gone", 1, 0)],
         ..Manifest::default()
     };
-    let next = succeed(&base, &[], &[up_to("ahead", 5, 10), up_to("behind", 3, 10)]);
+    let next = succeed(&base, &[], None, &[up_to("ahead", 5, 10), up_to("behind", 3, 10)]);
     assert_eq!(next.stored, [up_to("ahead", 9, 0), up_to("behind", 3, 10), up_to("gone", 1, 0)]);
-    let next = succeed(&base, &[], &[up_to("new", 1, FORGET_AFTER_NS)]);
+    let next = succeed(&base, &[], None, &[up_to("new", 1, FORGET_AFTER_NS)]);
     assert_eq!(next.stored, [up_to("new", 1, FORGET_AFTER_NS)]);
 }
 
@@ -54,7 +54,7 @@ async fn old_manifests_and_unnamed_files_go() {
     for number in 0..20 {
         let name = file(&number.to_string());
         store.put(&name.path, Bytes::from_static(b"x")).await.unwrap();
-        manifest = store.add(&manifest, &[name], &[], true).await.unwrap();
+        manifest = store.add(&manifest, &[name], None, &[], true).await.unwrap();
     }
     store.prune(manifest.version).await;
     let mut kept = store.versions().await.unwrap();

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
 use arrow_flight::flight_service_client::FlightServiceClient;
@@ -15,10 +16,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 use weir_flow::manifest::{MANIFEST_PREFIX, Manifest};
+use weir_flow::schema::objects::{ObjectVersion, ObjectVersionBuilder, object_schema};
 use weir_flow::schema::stored_schema;
 use weir_flow::wire::{
-    self, Acknowledgement, BatchId, FLOWS, HotHeader, HotPosition, HotTicket, RelayStatus,
-    STATUS_ACTION,
+    self, Acknowledgement, BatchId, FLOWS, HotHeader, HotPosition, HotTicket, OBJECTS, ObjectsId,
+    ObjectsTicket, RelayStatus, STATUS_ACTION,
 };
 
 pub(crate) fn id(sequence: u64) -> BatchId {
@@ -40,6 +42,33 @@ pub(crate) fn encode(batches: &[(BatchId, RecordBatch)]) -> Vec<FlightData> {
     for (id, batch) in batches {
         let (dictionaries, rows) =
             generator.encode(batch, &mut tracker, &options, &mut context).unwrap();
+        messages.extend(dictionaries.into_iter().map(FlightData::from));
+        messages.push(FlightData { app_metadata: wire::encode(id), ..rows.into() });
+    }
+    messages
+}
+
+/// The messages of a stream of object versions; each batch brings its own dictionaries.
+pub(crate) fn encode_objects(batches: &[(ObjectsId, Vec<ObjectVersion>)]) -> Vec<FlightData> {
+    let options = IpcWriteOptions::default();
+    let generator = IpcDataGenerator::default();
+    let begin = || {
+        let mut tracker = DictionaryTracker::new(false);
+        let schema = object_schema();
+        let schema =
+            generator.schema_to_bytes_with_dictionary_tracker(&schema, &mut tracker, &options);
+        (tracker, schema)
+    };
+    let mut messages = vec![FlightData {
+        flight_descriptor: Some(FlightDescriptor::new_path(vec![OBJECTS.into()])),
+        ..begin().1.into()
+    }];
+    for (id, versions) in batches {
+        let mut builder = ObjectVersionBuilder::default();
+        versions.iter().for_each(|version| builder.append(version));
+        let (dictionaries, rows) = generator
+            .encode(&builder.finish(), &mut begin().0, &options, &mut IpcWriteContext::default())
+            .unwrap();
         messages.extend(dictionaries.into_iter().map(FlightData::from));
         messages.push(FlightData { app_metadata: wire::encode(id), ..rows.into() });
     }
@@ -95,7 +124,25 @@ impl Client {
         &self,
         ticket: HotTicket,
     ) -> (HotHeader, Vec<(HotPosition, RecordBatch)>) {
-        let ticket = Ticket { ticket: wire::encode(&ticket) };
+        self.get(wire::encode(&ticket), stored_schema()).await
+    }
+
+    /// The hot object versions, and the manifest that they complete.
+    pub(crate) async fn objects(&self) -> (HotHeader, Vec<ObjectVersion>) {
+        let objects = HotTicket { relay_epoch: 0, after: 0 };
+        let ticket = wire::encode(&ObjectsTicket { objects });
+        let (header, batches) = self.get(ticket, object_schema()).await;
+        let versions =
+            batches.iter().flat_map(|(_, batch)| ObjectVersion::read(batch).unwrap()).collect();
+        (header, versions)
+    }
+
+    async fn get(
+        &self,
+        ticket: bytes::Bytes,
+        expected: SchemaRef,
+    ) -> (HotHeader, Vec<(HotPosition, RecordBatch)>) {
+        let ticket = Ticket { ticket };
         let stream = self.0.clone().do_get(ticket).await.unwrap().into_inner();
         let mut decoder = FlightDataDecoder::new(stream.map_err(Into::into));
         let mut header = None;
@@ -104,7 +151,7 @@ impl Client {
             let message = message.unwrap();
             match message.payload {
                 DecodedPayload::Schema(schema) => {
-                    assert_eq!(schema, stored_schema());
+                    assert_eq!(schema, expected);
                     header = Some(wire::decode(&message.inner.app_metadata).unwrap());
                 }
                 DecodedPayload::RecordBatch(batch) => {

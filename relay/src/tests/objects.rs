@@ -1,0 +1,154 @@
+//! Versions of the cluster's objects: kept once, stored, merged, and known again after a restart.
+
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tonic::Code;
+use weir_flow::schema::TimestampNs;
+use weir_flow::schema::objects::ObjectVersion;
+use weir_flow::wire::ObjectsId;
+
+use super::client::{StoreReader, encode_objects, id};
+use super::*;
+
+fn version(name: &str, time: i64, manifest: Option<&str>) -> ObjectVersion {
+    ObjectVersion {
+        time: TimestampNs(time),
+        cluster: "lab".into(),
+        node: "n1".into(),
+        kind: "NetworkPolicy".into(),
+        namespace: "x".into(),
+        name: name.into(),
+        manifest: manifest.map(str::to_owned),
+    }
+}
+
+fn of(sequence: u64, complete_at_ns: Option<i64>) -> ObjectsId {
+    ObjectsId { cluster: "lab".into(), node: "n1".into(), epoch: 1, sequence, complete_at_ns }
+}
+
+async fn send(relay: &Running, batches: &[(ObjectsId, Vec<ObjectVersion>)]) {
+    let sequences: Vec<u64> = batches.iter().map(|(id, _)| id.sequence).collect();
+    assert_eq!(relay.client.send_raw(encode_objects(batches)).await.unwrap(), sequences);
+}
+
+/// Hot and stored versions together, by name and time.
+async fn visible(relay: &Running, root: &Path) -> Vec<ObjectVersion> {
+    let (header, mut all) = relay.client.objects().await;
+    for file in StoreReader::new(root).manifest(header.manifest_version).objects {
+        let body = std::fs::File::open(root.join(&file.path)).unwrap();
+        let batches = ParquetRecordBatchReaderBuilder::try_new(body).unwrap().build().unwrap();
+        all.extend(batches.flat_map(|batch| ObjectVersion::read(&batch.unwrap()).unwrap()));
+    }
+    all.sort_by_key(|version| (version.name.clone(), version.time));
+    all
+}
+
+#[tokio::test]
+async fn versions_are_kept_once_and_a_restarted_relay_knows_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = Running::start(config(folder.path())).await;
+    let first = [version("a", 1, Some("one")), version("b", 1, Some("one"))];
+    send(
+        &relay,
+        &[(of(1, Some(2)), first.to_vec()), (of(2, None), vec![version("a", 5, Some("two"))])],
+    )
+    .await;
+    // Connected anew: everything again, without b.
+    let now = [version("a", 5, Some("two"))];
+    send(&relay, &[(of(1, Some(9)), now.to_vec())]).await;
+    let expected =
+        [first[0].clone(), version("a", 5, Some("two")), first[1].clone(), version("b", 9, None)];
+    assert_eq!(visible(&relay, folder.path()).await, expected);
+    relay.stop().await.unwrap();
+    let relay = Running::start(config(folder.path())).await;
+    assert_eq!(relay.client.objects().await.1, []);
+    // A collector that began anew does not know since when a is like this.
+    send(&relay, &[(of(1, Some(21)), vec![version("a", 20, Some("two"))])]).await;
+    assert_eq!(visible(&relay, folder.path()).await, expected);
+    // Flows and objects may come together.
+    relay.client.send(&[(id(1), rows(0..3))]).await.unwrap();
+    send(&relay, &[(of(1, None), vec![version("c", 30, Some("one"))])]).await;
+    relay.stop().await.unwrap();
+    let manifest = StoreReader::new(folder.path()).newest();
+    assert_eq!((manifest.files.len(), manifest.objects.len()), (1, 2));
+}
+
+#[tokio::test]
+async fn age_alone_stores_objects_and_small_files_become_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let interval = Duration::from_millis(10);
+    let config = RelayConfig { flush_interval: interval, ..config(folder.path()) };
+    let relay = Running::start(config).await;
+    let mut expected = Vec::new();
+    for time in 0..40 {
+        let manifest = time.to_string();
+        let new = version("a", time, Some(&manifest));
+        send(&relay, &[(of(1, None), vec![new.clone()])]).await;
+        expected.push(new);
+        until("it is stored", async || relay.client.objects().await.1.is_empty()).await;
+        assert_eq!(visible(&relay, folder.path()).await, expected);
+    }
+    relay.stop().await.unwrap();
+    let manifest = StoreReader::new(folder.path()).newest();
+    assert!(manifest.objects.len() <= 8, "{:?}", manifest.objects);
+    // Replaced files go once no manifest that is kept names them.
+    let files = std::fs::read_dir(folder.path().join("objects")).unwrap().count();
+    assert!(files < 32, "{files}");
+    let relay = Running::start(self::config(folder.path())).await;
+    let files = std::fs::read_dir(folder.path().join("objects")).unwrap().count();
+    assert_eq!(files, manifest.objects.len());
+    assert_eq!(visible(&relay, folder.path()).await, expected);
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failing_store_and_a_lost_answer_store_each_version_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let interval = Duration::from_millis(10);
+    let relay =
+        Running::start(RelayConfig { flush_interval: interval, ..config(folder.path()) }).await;
+    relay.fail_store(true);
+    send(&relay, &[(of(1, None), vec![version("a", 1, Some("one"))])]).await;
+    until("a flush failed", async || relay.faults.puts.load(Ordering::SeqCst) > 0).await;
+    relay.faults.lost_answers.store(1, Ordering::SeqCst);
+    relay.fail_store(false);
+    until("it is stored", async || relay.client.objects().await.1.is_empty()).await;
+    assert_eq!(visible(&relay, folder.path()).await, [version("a", 1, Some("one"))]);
+    relay.stop().await.unwrap();
+    assert_eq!(StoreReader::new(folder.path()).newest().objects.len(), 1);
+}
+
+#[tokio::test]
+async fn a_damaged_file_of_objects_does_not_stop_the_relay() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = Running::start(config(folder.path())).await;
+    send(&relay, &[(of(1, None), vec![version("a", 1, Some("one"))])]).await;
+    relay.stop().await.unwrap();
+    let file = folder.path().join(&StoreReader::new(folder.path()).newest().objects[0].path);
+    std::fs::write(file, "torn").unwrap();
+    let relay = Running::start(config(folder.path())).await;
+    send(&relay, &[(of(1, None), vec![version("a", 9, Some("one"))])]).await;
+    assert_eq!(relay.client.objects().await.1, [version("a", 9, Some("one"))]);
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_can_be_no_object_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = Running::start(config(folder.path())).await;
+    for (wrong, part) in [
+        (version("", 1, Some("one")), "no kind or no name"),
+        (version("a", -1, Some("one")), "before 1970"),
+        (version(&"a".repeat(600), 1, Some("one")), "a name has 600 bytes"),
+    ] {
+        let messages = encode_objects(&[(of(1, None), vec![wrong])]);
+        let refused = relay.client.send_raw(messages).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().contains(part), "{refused}");
+    }
+    let mut messages = client::encode(&[(id(1), rows(0..3))]);
+    let objects = encode_objects(&[]).remove(0);
+    messages[0].flight_descriptor = objects.flight_descriptor;
+    let refused = relay.client.send_raw(messages).await.unwrap_err();
+    assert!(refused.message().contains("table objects"), "{refused}");
+    relay.stop().await.unwrap();
+}
