@@ -31,7 +31,7 @@ use super::state::MapState;
 use crate::kernel::KernelError;
 
 /// Passages have this bit; the compiler counts up from 16 and CIDR peers have the top bit.
-const PASSAGE: u32 = 1 << 30;
+pub(super) const PASSAGE: u32 = 1 << 30;
 
 /// A value that is never written: it stands where a failed call may or may not have changed one.
 trait Unsure: Copy + PartialEq {
@@ -68,6 +68,17 @@ pub(crate) struct Applier {
 }
 
 impl Applier {
+    /// The writer of maps that hold this already, as another process has left it, maybe in the
+    /// middle of an update. The first update changes only what differs.
+    pub(crate) fn resume(present: MapState) -> Self {
+        let peers = present.policies.keys().map(|key| key.peer);
+        let passages = peers
+            .chain(present.identities.values().copied())
+            .filter(|peer| peer & !(PASSAGE - 1) == PASSAGE)
+            .map(|passage| passage & (PASSAGE - 1));
+        Self { passages: passages.max().unwrap_or(0), present }
+    }
+
     /// What is in the maps.
     pub(crate) fn present(&self) -> &MapState {
         &self.present

@@ -331,6 +331,7 @@ proptest! {
         first in cluster(),
         second in cluster(),
         fail_after in prop::option::weighted(0.3, 0usize..200),
+        other_process in any::<bool>(),
     ) {
         let mut compiler = Compiler::new();
         let (mut kernel, mut applier) = (Fake::default(), Applier::default());
@@ -353,8 +354,11 @@ proptest! {
             Ok(_) => {}
             Err(_) => prop_assert_eq!(&kernel.state, &old_maps),
         }
-        // What one update left behind the next one puts right.
+        // What one update left behind the next one puts right, of another process as well.
         kernel.fail_after = None;
+        if other_process {
+            applier = Applier::resume(kernel.state.clone());
+        }
         prop_assert!(applier.update(&mut kernel, &new_maps).is_ok());
         prop_assert_eq!(&kernel.state, &new_maps);
         prop_assert_eq!(wrong.borrow().clone(), None);
