@@ -105,7 +105,7 @@ fn decode(messages: &[FlightData]) -> Vec<RecordBatch> {
         .iter()
         .filter_map(|message| match decoder.read(message).expect("the messages are right") {
             Message::Batch { batch, .. } => Some(batch),
-            Message::Preparation | Message::Heartbeat(_) => None,
+            Message::Preparation | Message::Heartbeat(_) | Message::Objects { .. } => None,
         })
         .collect()
 }

@@ -119,7 +119,7 @@ impl FakeRelay {
             let read = decoder.read(&message);
             let read = read.map_err(|error| Status::invalid_argument(error.to_string()))?;
             let (epoch, sequence) = match read {
-                Message::Preparation => continue,
+                Message::Preparation | Message::Objects { .. } => continue,
                 Message::Heartbeat(id) => {
                     let mut state = self.state.lock().unwrap();
                     state.heartbeats += 1;
