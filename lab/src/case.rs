@@ -18,8 +18,8 @@ use weir_policy::case::{Case, Step};
 use weir_policy::evaluate::{Attempt, decide};
 use weir_policy::explain::sentence;
 
-use crate::LabError;
 use crate::probe::{self, Outcome, ProbeOptions, Prober};
+use crate::{LabError, Network};
 use enforcement::Enforcement;
 use stage::Stage;
 
@@ -30,13 +30,20 @@ pub struct CaseOptions {
     pub probes: ProbeOptions,
     /// Also probe pods from themselves.
     pub loopback: bool,
+    /// How pods hang on their nodes.
+    pub network: Network,
     /// Load the programs. Without them everything is reachable: a check of the lab itself.
     pub enforce: bool,
 }
 
 impl Default for CaseOptions {
     fn default() -> Self {
-        Self { probes: ProbeOptions::default(), loopback: false, enforce: true }
+        Self {
+            probes: ProbeOptions::default(),
+            loopback: false,
+            network: Network::default(),
+            enforce: true,
+        }
     }
 }
 
@@ -160,7 +167,7 @@ pub fn run_case(case: &Case, options: &CaseOptions) -> Result<CaseReport, CaseRu
         elapsed: Duration::ZERO,
     };
     let prober = Prober::new(options.probes);
-    let mut stage = Stage::new(case)?;
+    let mut stage = Stage::new(case, options.network)?;
     // Dropped before the stage, whose nodes it works in.
     let mut enforcement = Enforcement::default();
     for (index, step) in case.steps.iter().enumerate() {

@@ -10,7 +10,7 @@ use crate::net::settings;
 use crate::net::wiring::{self, Wire};
 use crate::process::Spawner;
 use crate::spec::AddressBook;
-use crate::{HostSpec, LabError, LabSpec, NodeSpec, Place, PodSpec, sweep};
+use crate::{HostSpec, LabError, LabSpec, Network, NodeSpec, Place, PodSpec, sweep};
 
 /// Nodes, pods and outside hosts that can reach each other. Dropping it removes everything,
 /// child processes included.
@@ -23,6 +23,7 @@ pub struct Lab {
     addresses: AddressBook,
     next_wire: u32,
     fabric: Place,
+    network: Network,
     nodes: BTreeMap<String, Node>,
     pods: BTreeMap<String, Pod>,
     hosts: BTreeMap<String, Host>,
@@ -66,6 +67,7 @@ impl Lab {
             addresses: AddressBook::default(),
             next_wire: 1,
             fabric,
+            network: spec.network,
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
             hosts: BTreeMap::new(),
@@ -103,6 +105,13 @@ impl Lab {
         let members: Vec<Member<'_>> =
             added.iter().map(|(_, node)| Member::new(&node.place, &node.wire, true)).collect();
         self.join_fabric(&members)?;
+        if self.network == Network::Bridge {
+            for (_, node) in &added {
+                ip_batch(Some(node.place.namespace()), &wiring::bridge())?;
+                settings::enable_ipv6(&node.place, &[wiring::BRIDGE.to_owned()])?;
+                ip_batch(Some(node.place.namespace()), &[wiring::bridge_ipv6()])?;
+            }
+        }
         self.nodes.extend(added);
         Ok(())
     }
@@ -142,7 +151,8 @@ impl Lab {
             } else {
                 self.addresses.claim(&format!("pod {key}"), &spec.addresses)?;
                 let place = self.new_place("pod", &key);
-                let wire = self.new_wire("veth", "eth0", &place, &spec.addresses);
+                let mut wire = self.new_wire("veth", "eth0", &place, &spec.addresses);
+                wire.bridged = self.network == Network::Bridge;
                 Pod { spec: spec.clone(), place, wire: Some(wire) }
             };
             added.push((key, pod));
@@ -161,6 +171,13 @@ impl Lab {
         let unroute: Vec<String> = wire.addresses.iter().map(|a| wiring::unroute(*a)).collect();
         ip_batch(Some(self.fabric.namespace()), &unroute)?;
         let node = self.find_node(&pod.spec.node)?.place.clone();
+        if wire.bridged {
+            // These would outlive the link, which is but a port.
+            ip_batch(Some(node.namespace()), &unroute)?;
+            for (place, other) in self.bridged(&pod.spec.node) {
+                ip_batch(Some(place.namespace()), &wire.part(other))?;
+            }
+        }
         self.unplug(&node, &wire, &pod.place)
     }
 
@@ -270,6 +287,7 @@ impl Lab {
             inner,
             inner_namespace: place.namespace().to_owned(),
             addresses: addresses.to_vec(),
+            bridged: false,
         }
     }
 
@@ -339,7 +357,12 @@ impl Lab {
                 .map(|wire| wire.outer.clone())
                 .collect();
             settings::enable_ipv6(place, &ipv6)?;
-            let routes: Vec<String> = on_node.iter().flat_map(|wire| wire.route_direct()).collect();
+            let routes: Vec<String> = on_node
+                .iter()
+                .flat_map(
+                    |wire| if wire.bridged { wire.route_bridged() } else { wire.route_direct() },
+                )
+                .collect();
             ip_batch(Some(place.namespace()), &routes)?;
             through_fabric.extend(
                 on_node
@@ -355,7 +378,32 @@ impl Lab {
             }
             ip_batch(Some(pod.place.namespace()), &wire.member(wire.has_ipv6()))?;
         }
+        if self.network == Network::Bridge { self.introduce(added) } else { Ok(()) }
+    }
+
+    /// Tells pods on one bridge of each other.
+    fn introduce(&self, added: &[(String, Pod)]) -> Result<(), LabError> {
+        for (index, (_, pod)) in added.iter().enumerate() {
+            let Some(wire) = &pod.wire else { continue };
+            let node = pod.spec.node.as_str();
+            let before = added[..index]
+                .iter()
+                .filter(|(_, other)| other.spec.node == node)
+                .filter_map(|(_, other)| Some((&other.place, other.wire.as_ref()?)));
+            let mut meets = Vec::new();
+            for (place, other) in self.bridged(node).chain(before) {
+                ip_batch(Some(place.namespace()), &wire.meet(other))?;
+                meets.extend(other.meet(wire));
+            }
+            ip_batch(Some(pod.place.namespace()), &meets)?;
+        }
         Ok(())
+    }
+
+    /// The pods on a node's bridge.
+    fn bridged(&self, node: &str) -> impl Iterator<Item = (&Place, &Wire)> {
+        let pods = self.pods.values().filter(move |pod| pod.spec.node == node);
+        pods.filter_map(|pod| Some((&pod.place, pod.wire.as_ref()?)))
     }
 }
 

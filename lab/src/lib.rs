@@ -54,4 +54,4 @@ pub use error::LabError;
 pub use lab::Lab;
 pub use place::Place;
 pub use process::Process;
-pub use spec::{HostSpec, LabSpec, NodeSpec, PodSpec};
+pub use spec::{HostSpec, LabSpec, Network, NodeSpec, PodSpec};

@@ -14,6 +14,19 @@ pub struct LabSpec {
     pub pods: Vec<PodSpec>,
     /// Hosts outside the cluster.
     pub hosts: Vec<HostSpec>,
+    /// How pods hang on their nodes.
+    pub network: Network,
+}
+
+/// How pods hang on their nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// Each by a veth of its own that the node routes to: nothing is ever resolved.
+    #[default]
+    Routed,
+    /// Each at a port of the node's bridge, where pods of a node reach each other without it, and
+    /// find each other as on any Ethernet.
+    Bridge,
 }
 
 /// A node.

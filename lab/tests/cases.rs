@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use weir_lab::Network;
 use weir_lab::case::{CaseOptions, run_case, run_cases};
 use weir_lab::probe::ProbeOptions;
 use weir_policy::case::Case;
@@ -12,7 +13,7 @@ use weir_policy::case::Case;
 const JOBS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
 /// Runs every case of a folder below the repository; nothing if there is no such folder.
-fn run_folder(folder: &str, at_least: usize) {
+fn run_folder(folder: &str, at_least: usize, network: Network) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
     let Ok(entries) = std::fs::read_dir(&folder) else {
         println!("skipped: {} is absent", folder.display());
@@ -30,7 +31,8 @@ fn run_folder(folder: &str, at_least: usize) {
         })
         .collect();
     let begun = Instant::now();
-    let results = run_cases(&cases, &CaseOptions::default(), JOBS, |_, _| ());
+    let options = CaseOptions { network, ..CaseOptions::default() };
+    let results = run_cases(&cases, &options, JOBS, |_, _| ());
     let (mut passed, mut retried, mut faults) = (0, 0, Vec::new());
     for (file, result) in files.iter().zip(results) {
         let file = file.file_name().unwrap().to_string_lossy();
@@ -53,12 +55,17 @@ fn run_folder(folder: &str, at_least: usize) {
 
 #[test]
 fn public_conformance_cases() {
-    run_folder("../shared/netpol-cases/k8s-e2e", 48);
+    run_folder("../shared/netpol-cases/k8s-e2e", 48, Network::Routed);
 }
 
 #[test]
 fn own_cases() {
-    run_folder("tests/cases", 0);
+    run_folder("tests/cases", 0, Network::Routed);
+}
+
+#[test]
+fn own_cases_on_bridges() {
+    run_folder("tests/cases", 0, Network::Bridge);
 }
 
 /// Pods of both families on two nodes, one of the host network, hosts outside, all protocols; then

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
-use weir_lab::Lab;
 use weir_lab::case::{CaseOptions, CaseReport, CaseRunError, run_cases};
+use weir_lab::{Lab, Network};
 use weir_policy::case::{Case, SimulateOptions, simulate};
 
 /// Largest case file.
@@ -35,9 +35,18 @@ pub(crate) struct Test {
     /// Also run probes from a pod to itself.
     #[arg(long)]
     loopback: bool,
+    /// How pods hang on their nodes: by routes, or on a bridge in each node.
+    #[arg(long, value_enum, default_value_t = NetworkSetting::Routed)]
+    network: NetworkSetting,
     /// How the outcome is printed.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum NetworkSetting {
+    Routed,
+    Bridge,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -114,7 +123,11 @@ impl Test {
             );
         }
         Lab::sweep()?;
-        let options = CaseOptions { loopback: self.loopback, ..CaseOptions::default() };
+        let network = match self.network {
+            NetworkSetting::Routed => Network::Routed,
+            NetworkSetting::Bridge => Network::Bridge,
+        };
+        let options = CaseOptions { loopback: self.loopback, network, ..CaseOptions::default() };
         let results = run_cases(cases, &options, self.jobs, |index, result| {
             if self.output == Output::Text {
                 let mut outcome = CaseSummary::real(&cases[index], result);

@@ -208,7 +208,11 @@ mod tests {
                 audited_policies: 2,
                 ..Modes::default()
             },
-            self_test: Some(SelfTest { passed: false, message: "a deny passed".into(), time_ns: 1 }),
+            self_test: Some(SelfTest {
+                passed: false,
+                message: "a deny passed".into(),
+                time_ns: 1,
+            }),
             unenforced_count: 7,
             unenforced_pods: vec!["a/b: no veth".into()],
             pods: vec![PodStatus {

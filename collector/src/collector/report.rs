@@ -94,6 +94,11 @@ impl Report {
         }
     }
 
+    /// Whether pods that should be enforced are not.
+    pub(super) fn misses_pods(&self) -> bool {
+        !self.unenforced.is_empty()
+    }
+
     fn pods(&mut self, applied: &Applied) -> Vec<PodStatus> {
         self.name(applied.enforced.iter().map(|pod| pod.interface));
         let enforced = applied.enforced.iter().map(|pod| PodStatus {

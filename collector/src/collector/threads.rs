@@ -23,7 +23,7 @@ use crate::enforcer::Enforcer;
 use crate::health::Health;
 use crate::join::Joiner;
 use crate::kernel::{RingReader, Scan, TableScanner};
-use crate::netlink::Changes;
+use crate::netlink::{Change, Changes};
 use crate::source::ClusterState;
 use crate::uplink::OutboxHandle;
 
@@ -35,8 +35,12 @@ const BATCH_AGE: Duration = Duration::from_millis(100);
 const ATTENTION: Duration = Duration::from_millis(50);
 /// Time between looks at the node's network without a notice.
 const REFRESH: Duration = Duration::from_secs(10);
-/// Time until an update that failed is tried again.
+/// Time until an update that failed is tried again, and pods without an interface are looked for.
 const RETRY: Duration = Duration::from_secs(1);
+/// Silence that is waited for after a change of the network.
+const SETTLE: Duration = Duration::from_millis(10);
+/// Least time between looks because of neighbours: they come and go all the time.
+const NEIGHBOURS: Duration = Duration::from_secs(1);
 
 /// What the join gets.
 pub(super) enum Work {
@@ -205,6 +209,14 @@ impl Batches<'_> {
     }
 }
 
+/// Why the enforcer's thread wakes.
+enum Wake {
+    Stop,
+    State,
+    Look,
+    Changed(Change),
+}
+
 /// Follows cluster states and the node's network until told to stop. Then it detaches, so that
 /// nothing is counted any more after the last scan.
 pub(super) fn enforce(
@@ -226,26 +238,38 @@ pub(super) fn enforce(
         source: error.into(),
     })?;
     let mut failed = false;
+    let mut last_look = Instant::now();
+    let mut next_look = last_look + REFRESH;
     loop {
-        let pause = if failed { RETRY } else { REFRESH };
-        let new_state = runtime.block_on(async {
+        let wake = runtime.block_on(async {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => None,
-                changed = states.changed() => changed.ok().map(|()| true),
+                () = stop.cancelled() => Wake::Stop,
+                changed = states.changed() => changed.map_or(Wake::Stop, |()| Wake::State),
                 ready = changes.readable() => {
                     // Interfaces and routes come in several steps.
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                    changes.get_ref().drain();
+                    tokio::time::sleep(SETTLE).await;
+                    let change = changes.get_ref().drain();
                     if let Ok(mut ready) = ready {
                         ready.clear_ready();
                     }
-                    Some(false)
+                    Wake::Changed(change)
                 }
-                () = tokio::time::sleep(pause) => Some(false),
+                () = tokio::time::sleep_until(next_look.into()) => Wake::Look,
             }
         });
-        let Some(new_state) = new_state else { break };
+        match wake {
+            Wake::Stop => break,
+            Wake::State | Wake::Look | Wake::Changed(Change::Network) => {}
+            Wake::Changed(Change::Neighbours) if last_look.elapsed() >= NEIGHBOURS => {}
+            Wake::Changed(Change::Neighbours) => {
+                next_look = next_look.min(last_look + NEIGHBOURS);
+                continue;
+            }
+            Wake::Changed(Change::Nothing) => continue,
+        }
+        // One may have come in the meantime.
+        let new_state = matches!(wake, Wake::State) || states.has_changed().unwrap_or(false);
         let state = states.borrow_and_update().clone();
         let Some(state) = state else { continue };
         report.state(health, &state);
@@ -264,6 +288,9 @@ pub(super) fn enforce(
         drop(enforcer);
         failed = applied.is_err();
         report.applied(health, applied);
+        last_look = Instant::now();
+        let soon = failed || report.misses_pods();
+        next_look = last_look + if soon { RETRY } else { REFRESH };
     }
     lock(enforcer).release();
     Ok(())

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use super::{Link, Route};
+use super::{Forwarding, Link, Mac, Neighbour, Route};
 
 const HEADER: usize = 16;
 
@@ -20,15 +20,24 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
+const RTM_NEWNEIGH: u16 = 28;
+const RTM_DELNEIGH: u16 = 29;
+const RTM_GETNEIGH: u16 = 30;
 
 const IFINFO: usize = 16;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VLAN_ID: u16 = 1;
 
 const IFADDR: usize = 8;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFA_TARGET_NETNSID: u16 = 10;
 
 const RTMSG: usize = 12;
 const RTA_DST: u16 = 1;
@@ -36,6 +45,14 @@ const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_VIA: u16 = 18;
 const RTN_UNICAST: u8 = 1;
+const NDMSG: usize = 12;
+const NDA_DST: u16 = 1;
+const NDA_LLADDR: u16 = 2;
+const NDA_VLAN: u16 = 5;
+const NDA_MASTER: u16 = 9;
+const NUD_INCOMPLETE: u16 = 0x01;
+const NUD_FAILED: u16 = 0x20;
+const NUD_PERMANENT: u16 = 0x80;
 /// Answer with the route itself, not with what it resolves to.
 const RTM_F_FIB_MATCH: u32 = 0x2000;
 
@@ -76,6 +93,27 @@ pub(super) fn addresses() -> Request {
     Request { kind: RTM_GETADDR, flags: NLM_F_DUMP, body: vec![0; IFADDR] }
 }
 
+/// Asks for every address of another network namespace, by the number that this one has for it.
+pub(super) fn addresses_of(namespace: u32) -> Request {
+    let mut body = vec![0; IFADDR];
+    body.extend(8u16.to_ne_bytes());
+    body.extend(IFA_TARGET_NETNSID.to_ne_bytes());
+    body.extend(namespace.to_ne_bytes());
+    Request { kind: RTM_GETADDR, flags: NLM_F_DUMP, body }
+}
+
+/// Asks for every neighbour, IPv4 and IPv6.
+pub(super) fn neighbours() -> Request {
+    Request { kind: RTM_GETNEIGH, flags: NLM_F_DUMP, body: vec![0; NDMSG] }
+}
+
+/// Asks for the forwarding tables of every bridge.
+pub(super) fn forwarding() -> Request {
+    let mut body = vec![0; NDMSG];
+    body[0] = u8::try_from(libc::AF_BRIDGE).unwrap_or_default();
+    Request { kind: RTM_GETNEIGH, flags: NLM_F_DUMP, body }
+}
+
 /// Asks for the route to an address.
 pub(super) fn route_to(address: IpAddr) -> Request {
     let (family, octets) = match address {
@@ -107,6 +145,11 @@ pub(super) struct Message<'a> {
 }
 
 impl Message<'_> {
+    /// Whether it is a notice of a neighbour or of a bridge's forwarding table.
+    pub(super) fn is_neighbour(&self) -> bool {
+        matches!(self.kind, RTM_NEWNEIGH | RTM_DELNEIGH)
+    }
+
     /// Whether more messages follow.
     pub(super) fn is_part(&self) -> bool {
         self.flags & NLM_F_MULTI != 0
@@ -146,34 +189,86 @@ pub(super) fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>>
 pub(super) fn link(message: &Message<'_>) -> Option<(u32, Link)> {
     let body = of_kind(message, RTM_NEWLINK)?;
     let index = u32_at(body, 4)?;
-    let mut link = Link { name: String::new(), kind: String::new() };
+    let mut link = Link::default();
     for (kind, value) in attributes(body.get(IFINFO..)?) {
         match kind {
             IFLA_IFNAME => link.name = text(value),
-            IFLA_LINKINFO => {
-                link.kind = attributes(value)
-                    .find(|(kind, _)| *kind == IFLA_INFO_KIND)
-                    .map_or_else(String::new, |(_, value)| text(value));
-            }
+            IFLA_LINK => link.lower = u32_at(value, 0),
+            IFLA_MASTER => link.master = u32_at(value, 0),
+            IFLA_LINK_NETNSID => link.lower_namespace = u32_at(value, 0),
+            IFLA_LINKINFO => (link.kind, link.vlan) = link_info(value),
             _ => {}
         }
     }
     Some((index, link))
 }
 
-/// The address of an answer to [`addresses`].
-pub(super) fn address(message: &Message<'_>) -> Option<IpAddr> {
+/// What kind of interface it is, and its VLAN if it is one of a VLAN.
+fn link_info(bytes: &[u8]) -> (String, Option<u16>) {
+    let find = |wanted| attributes(bytes).find(|(kind, _)| *kind == wanted).map(|found| found.1);
+    let name = find(IFLA_INFO_KIND).map_or_else(String::new, text);
+    let data = find(IFLA_INFO_DATA).filter(|_| name == "vlan").unwrap_or_default();
+    let vlan = attributes(data)
+        .find(|(kind, _)| *kind == IFLA_VLAN_ID)
+        .and_then(|(_, value)| u16_at(value, 0));
+    (name, vlan)
+}
+
+/// The address of an answer to [`addresses`], and the interface that has it.
+pub(super) fn address(message: &Message<'_>) -> Option<(u32, IpAddr)> {
     let body = of_kind(message, RTM_NEWADDR)?;
+    let interface = u32_at(body, 4)?;
     let mut found = None;
     for (kind, value) in attributes(body.get(IFADDR..)?) {
         match kind {
             // On a point-to-point link IFA_ADDRESS is the other end's.
-            IFA_LOCAL => return ip(value),
+            IFA_LOCAL => return Some((interface, ip(value)?)),
             IFA_ADDRESS => found = ip(value),
             _ => {}
         }
     }
-    found
+    Some((interface, found?))
+}
+
+/// The neighbour of an answer to [`neighbours`], if its MAC is known.
+pub(super) fn neighbour(message: &Message<'_>) -> Option<Neighbour> {
+    let body = of_kind(message, RTM_NEWNEIGH)?;
+    let family = i32::from(*body.first()?);
+    if !matches!(family, libc::AF_INET | libc::AF_INET6)
+        || u16_at(body, 8)? & (NUD_INCOMPLETE | NUD_FAILED) != 0
+    {
+        return None;
+    }
+    let interface = u32_at(body, 4)?;
+    let (mut address, mut mac) = (None, None);
+    for (kind, value) in attributes(body.get(NDMSG..)?) {
+        match kind {
+            NDA_DST => address = ip(value),
+            NDA_LLADDR => mac = Mac::try_from(value).ok(),
+            _ => {}
+        }
+    }
+    Some(Neighbour { interface, address: address?, mac: mac? })
+}
+
+/// The entry of an answer to [`forwarding`], if it leads out of a port of a bridge.
+pub(super) fn forwarding_entry(message: &Message<'_>) -> Option<Forwarding> {
+    let body = of_kind(message, RTM_NEWNEIGH)?;
+    // Permanent ones are the ports' own.
+    if i32::from(*body.first()?) != libc::AF_BRIDGE || u16_at(body, 8)? & NUD_PERMANENT != 0 {
+        return None;
+    }
+    let port = u32_at(body, 4)?;
+    let (mut bridge, mut mac, mut vlan) = (None, None, 0);
+    for (kind, value) in attributes(body.get(NDMSG..)?) {
+        match kind {
+            NDA_MASTER => bridge = u32_at(value, 0),
+            NDA_LLADDR => mac = Mac::try_from(value).ok(),
+            NDA_VLAN => vlan = u16_at(value, 0)?,
+            _ => {}
+        }
+    }
+    Some(Forwarding { bridge: bridge?, mac: mac?, vlan, port })
 }
 
 /// The route of an answer to [`route_to`].
@@ -181,15 +276,15 @@ pub(super) fn route(message: &Message<'_>, address: IpAddr) -> Option<Route> {
     let body = of_kind(message, RTM_NEWROUTE)?;
     let (prefix, kind) = (*body.get(1)?, *body.get(7)?);
     let mut interface = None;
-    let mut direct = prefix == host_prefix(address) && kind == RTN_UNICAST;
+    let mut on_link = kind == RTN_UNICAST;
     for (kind, value) in attributes(body.get(RTMSG..)?) {
         match kind {
             RTA_OIF => interface = u32_at(value, 0),
-            RTA_GATEWAY | RTA_VIA => direct = false,
+            RTA_GATEWAY | RTA_VIA => on_link = false,
             _ => {}
         }
     }
-    Some(Route { interface: interface?, direct })
+    Some(Route { interface: interface?, on_link, host: prefix == host_prefix(address) })
 }
 
 fn of_kind<'a>(message: &Message<'a>, kind: u16) -> Option<&'a [u8]> {

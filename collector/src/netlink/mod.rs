@@ -1,6 +1,6 @@
 //! The little of rtnetlink that the collector needs: which interface the host's route to a pod
-//! leads to, what kind of interface that is, which addresses this node has, and when any of that
-//! changes.
+//! leads to, what kind of interface that is, what bridges and neighbours are behind it, which
+//! addresses this node has, and when any of that changes.
 //!
 //! A socket belongs to the network namespace of the thread that opened it and stays there,
 //! whichever thread uses it later.
@@ -12,7 +12,7 @@ mod tests;
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::netlink::SocketAddrNetlink;
@@ -25,16 +25,29 @@ use message::{Message, Request};
 const BUFFER_BYTES: usize = 64 * 1024;
 /// The kernel answers at once; this only guards against waiting for ever.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Links, IPv4 and IPv6 addresses, IPv4 and IPv6 routes.
-const CHANGE_GROUPS: u32 = 0x1 | 0x10 | 0x100 | 0x40 | 0x400;
+/// Links, neighbours with bridges' forwarding entries, IPv4 and IPv6 addresses and routes.
+const CHANGE_GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x100 | 0x40 | 0x400;
+/// Requests are checked as a whole, without which the kernel does not look into other namespaces.
+const NETLINK_GET_STRICT_CHK: libc::c_int = 12;
+
+/// A hardware address.
+pub(crate) type Mac = [u8; 6];
 
 /// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Link {
     /// Its name.
     pub(crate) name: String,
     /// `veth`, `bridge`, …; empty for hardware.
     pub(crate) kind: String,
+    /// The bridge it is a port of.
+    pub(crate) master: Option<u32>,
+    /// Of a veth the other end, of a VLAN's interface the one below.
+    pub(crate) lower: Option<u32>,
+    /// This namespace's number for the one that `lower` is in; none if it is this one.
+    pub(crate) lower_namespace: Option<u32>,
+    /// The VLAN of a VLAN's interface.
+    pub(crate) vlan: Option<u16>,
 }
 
 /// The route the kernel would take to an address.
@@ -42,8 +55,34 @@ pub(crate) struct Link {
 pub(crate) struct Route {
     /// Index of the interface it leads to.
     pub(crate) interface: u32,
-    /// It covers this address alone and has no gateway, so the address is right behind it.
-    pub(crate) direct: bool,
+    /// It has no gateway.
+    pub(crate) on_link: bool,
+    /// It covers this address alone.
+    pub(crate) host: bool,
+}
+
+/// A neighbour whose hardware address is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Neighbour {
+    /// Index of the interface it is behind.
+    pub(crate) interface: u32,
+    /// Its address.
+    pub(crate) address: IpAddr,
+    /// Its hardware address.
+    pub(crate) mac: Mac,
+}
+
+/// Where a bridge sends a hardware address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Forwarding {
+    /// Index of the bridge.
+    pub(crate) bridge: u32,
+    /// The hardware address.
+    pub(crate) mac: Mac,
+    /// The VLAN; 0 where there is none.
+    pub(crate) vlan: u16,
+    /// Index of the port.
+    pub(crate) port: u32,
 }
 
 /// Asks the kernel about links, routes and addresses.
@@ -59,6 +98,7 @@ impl Netlink {
     pub(crate) fn open() -> io::Result<Self> {
         let socket = socket(0, SocketFlags::CLOEXEC)?;
         set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_TIMEOUT))?;
+        set_strict(&socket)?;
         Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER_BYTES] })
     }
 
@@ -72,11 +112,36 @@ impl Netlink {
     /// Every address of this node's interfaces, loopback excepted.
     pub(crate) fn addresses(&mut self) -> io::Result<Vec<IpAddr>> {
         let mut addresses = Vec::new();
-        self.ask(&message::addresses(), |answer| addresses.extend(message::address(answer)))?;
+        self.ask(&message::addresses(), |answer| {
+            addresses.extend(message::address(answer).map(|(_, address)| address));
+        })?;
         addresses.retain(|address| !address.is_loopback());
         addresses.sort_unstable();
         addresses.dedup();
         Ok(addresses)
+    }
+
+    /// Every address of another network namespace, each with its interface there.
+    pub(crate) fn addresses_of(&mut self, namespace: u32) -> io::Result<Vec<(u32, IpAddr)>> {
+        let mut addresses = Vec::new();
+        let request = message::addresses_of(namespace);
+        self.ask(&request, |answer| addresses.extend(message::address(answer)))?;
+        Ok(addresses)
+    }
+
+    /// Every neighbour.
+    pub(crate) fn neighbours(&mut self) -> io::Result<Vec<Neighbour>> {
+        let mut neighbours = Vec::new();
+        self.ask(&message::neighbours(), |answer| neighbours.extend(message::neighbour(answer)))?;
+        Ok(neighbours)
+    }
+
+    /// The forwarding tables of all bridges.
+    pub(crate) fn forwarding(&mut self) -> io::Result<Vec<Forwarding>> {
+        let mut entries = Vec::new();
+        let request = message::forwarding();
+        self.ask(&request, |answer| entries.extend(message::forwarding_entry(answer)))?;
+        Ok(entries)
     }
 
     /// The route to an address, or `None` if there is none.
@@ -113,7 +178,18 @@ impl Netlink {
     }
 }
 
-/// Becomes readable when links, addresses or routes change.
+/// What kind of change there was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Change {
+    /// None.
+    Nothing,
+    /// Of neighbours or bridges' forwarding entries only: on a busy node there are many of them.
+    Neighbours,
+    /// Of links, addresses or routes.
+    Network,
+}
+
+/// Becomes readable when links, addresses, routes or neighbours change.
 #[derive(Debug)]
 pub(crate) struct Changes(OwnedFd);
 
@@ -123,16 +199,25 @@ impl Changes {
         Ok(Self(socket(CHANGE_GROUPS, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?))
     }
 
-    /// Forgets the changes so far; whether there were any. What changed does not matter, as
-    /// everything is looked up anew.
-    pub(crate) fn drain(&self) -> bool {
-        let mut changed = false;
+    /// Forgets the changes so far; what kind they were of. What changed exactly does not matter,
+    /// as everything is looked up anew.
+    pub(crate) fn drain(&self) -> Change {
+        let mut change = Change::Nothing;
         let mut buffer = [0u8; 512];
         loop {
             match rustix::net::recv(&self.0, buffer.as_mut_slice(), RecvFlags::TRUNC) {
+                Ok((length, _)) => {
+                    let notice = message::messages(buffer.get(..length).unwrap_or_default()).next();
+                    let kind = match notice {
+                        Some(notice) if notice.is_neighbour() => Change::Neighbours,
+                        _ => Change::Network,
+                    };
+                    change = change.max(kind);
+                }
                 // The queue overflowed: there were changes.
-                Ok(_) | Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::INTR) => changed = true,
-                Err(_) => return changed,
+                Err(rustix::io::Errno::NOBUFS) => change = Change::Network,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return change,
             }
         }
     }
@@ -155,6 +240,21 @@ fn socket(groups: u32, flags: SocketFlags) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
     rustix::net::bind(&socket, &SocketAddrNetlink::new(0, groups))?;
     Ok(socket)
+}
+
+fn set_strict(socket: &OwnedFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the value is a live int, of the size that is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_NETLINK,
+            NETLINK_GET_STRICT_CHK,
+            (&raw const on).cast(),
+            libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn is_unreachable(error: &io::Error) -> bool {

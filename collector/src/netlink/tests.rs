@@ -12,7 +12,7 @@ fn the_loopback_interface_is_there_and_its_addresses_are_left_out() {
 fn a_local_address_is_not_right_behind_an_interface() {
     let mut netlink = Netlink::open().unwrap();
     let route = netlink.route("127.0.0.1".parse().unwrap()).unwrap();
-    assert!(route.is_none_or(|route| !route.direct), "{route:?}");
+    assert!(route.is_none_or(|route| !route.on_link), "{route:?}");
 }
 
 #[test]
@@ -20,6 +20,7 @@ fn bytes_that_are_no_messages_are_no_messages() {
     let check = |bytes: &[u8]| {
         for message in message::messages(bytes) {
             let _ = (message.end(), message::link(&message), message::address(&message));
+            let _ = (message::neighbour(&message), message::forwarding_entry(&message));
             let _ = message::route(&message, "10.0.0.1".parse().unwrap());
         }
     };
@@ -38,7 +39,7 @@ fn bytes_that_are_no_messages_are_no_messages() {
         // A plausible header in front makes the rest count.
         if bytes.len() >= 8 {
             bytes[..4].copy_from_slice(&length.to_ne_bytes());
-            bytes[4..6].copy_from_slice(&[16u16, 20, 24][length as usize % 3].to_ne_bytes());
+            bytes[4..6].copy_from_slice(&[16u16, 20, 24, 28][length as usize % 4].to_ne_bytes());
         }
         check(&bytes);
     }

@@ -8,7 +8,7 @@ use weir_policy::case::{Case, Step};
 use weir_policy::model::{self, Cluster};
 
 use crate::probe::{Protocol, Responders, Service, Serving};
-use crate::{HostSpec, Lab, LabError, LabSpec, NodeSpec, Place, PodSpec};
+use crate::{HostSpec, Lab, LabError, LabSpec, Network, NodeSpec, Place, PodSpec};
 
 /// A lab, and who answers in it.
 ///
@@ -20,12 +20,13 @@ pub(super) struct Stage {
     /// What is probed at each address, in all steps.
     services: BTreeMap<IpAddr, BTreeSet<Service>>,
     lab: Lab,
+    network: Network,
     nodes: Vec<NodeSpec>,
     responders: Responders,
 }
 
 impl Stage {
-    pub(super) fn new(case: &Case) -> Result<Self, LabError> {
+    pub(super) fn new(case: &Case, network: Network) -> Result<Self, LabError> {
         let mut services: BTreeMap<IpAddr, BTreeSet<Service>> = BTreeMap::new();
         for probe in case.steps.iter().flat_map(|step| &step.probes) {
             for attempt in &probe.attempts {
@@ -39,7 +40,8 @@ impl Stage {
         Ok(Self {
             serving: HashMap::new(),
             services,
-            lab: Lab::create(&LabSpec::default())?,
+            lab: Lab::create(&LabSpec { network, ..LabSpec::default() })?,
+            network,
             nodes: Vec::new(),
             responders: Responders::start()?,
         })
@@ -56,7 +58,8 @@ impl Stage {
         if self.needs_new_nodes(step) {
             let nodes = nodes(&step.cluster);
             self.serving.clear();
-            self.lab = Lab::create(&LabSpec { nodes: nodes.clone(), ..LabSpec::default() })?;
+            let (nodes_of, network) = (nodes.clone(), self.network);
+            self.lab = Lab::create(&LabSpec { nodes: nodes_of, network, ..LabSpec::default() })?;
             self.nodes = nodes;
         }
         let pods = pods(&step.cluster);

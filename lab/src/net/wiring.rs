@@ -14,6 +14,10 @@ const GATEWAY_V6: &str = "fe80::1";
 const INSIDE_V4: &str = "169.254.1.2";
 const INSIDE_V6: &str = "fe80::2";
 
+/// A node's bridge.
+pub(crate) const BRIDGE: &str = "br0";
+const BRIDGE_MAC: &str = "02:77:02:00:00:01";
+
 /// A veth pair.
 #[derive(Clone, Debug)]
 pub(crate) struct Wire {
@@ -27,6 +31,8 @@ pub(crate) struct Wire {
     pub(crate) inner_namespace: String,
     /// The member's addresses.
     pub(crate) addresses: Vec<IpAddr>,
+    /// The outer end is a port of the forwarding side's bridge.
+    pub(crate) bridged: bool,
 }
 
 impl Wire {
@@ -45,17 +51,41 @@ impl Wire {
 
     /// Run on the forwarding side, before anything else.
     pub(crate) fn create(&self) -> Vec<String> {
-        vec![
-            format!(
-                "link add dev {} address {} type veth peer name {} address {} netns {}",
-                self.outer,
-                self.outer_mac(),
-                self.inner,
-                self.inner_mac(),
-                self.inner_namespace,
-            ),
-            silence(&self.outer),
-        ]
+        let mut commands = vec![format!(
+            "link add dev {} address {} type veth peer name {} address {} netns {}",
+            self.outer,
+            self.outer_mac(),
+            self.inner,
+            self.inner_mac(),
+            self.inner_namespace,
+        )];
+        if !self.bridged {
+            commands.push(silence(&self.outer));
+        }
+        commands
+    }
+
+    /// Run on the node: the link up as a port of the bridge, and the pod's addresses behind it.
+    pub(crate) fn route_bridged(&self) -> Vec<String> {
+        let mut commands = vec![format!("link set dev {} master {BRIDGE} up", self.outer)];
+        commands.extend(self.addresses.iter().map(|address| reach(*address, BRIDGE)));
+        commands
+    }
+
+    /// Run in another pod on the same bridge: this one is on its Ethernet.
+    pub(crate) fn meet(&self, other: &Self) -> Vec<String> {
+        self.addresses_for(other).map(|address| reach(*address, other.inner)).collect()
+    }
+
+    /// Run in another pod on the same bridge: this one is no longer there.
+    pub(crate) fn part(&self, other: &Self) -> Vec<String> {
+        self.addresses_for(other).map(|address| unroute(*address)).collect()
+    }
+
+    /// The addresses of families that the other has.
+    fn addresses_for(&self, other: &Self) -> impl Iterator<Item = &IpAddr> {
+        let ipv6 = other.has_ipv6();
+        self.addresses.iter().filter(move |address| address.is_ipv4() || ipv6)
     }
 
     /// Run on the node: the link up, and the pod's addresses routed straight to it, as host
@@ -103,13 +133,19 @@ impl Wire {
     /// [`Wire::has_ipv6`], or because it forwards for others that have it.
     pub(crate) fn member(&self, ipv6: bool) -> Vec<String> {
         let inner = self.inner;
-        let mut commands = vec!["link set dev lo up".to_owned(), silence(inner)];
+        let mut commands = vec!["link set dev lo up".to_owned()];
+        if !self.bridged {
+            commands.push(silence(inner));
+        } else if ipv6 {
+            // Neighbours are asked for from a link-local address.
+            commands.push(format!("addr add fe80::{:x}/64 dev {inner} nodad", 0x100 + self.id));
+        }
         for address in &self.addresses {
             let nodad = if address.is_ipv6() { " nodad" } else { "" };
             commands.push(format!("addr add {} dev {inner}{nodad}", host_route(*address)));
         }
         commands.push(format!("link set dev {inner} up"));
-        let mac = self.outer_mac();
+        let mac = if self.bridged { BRIDGE_MAC.to_owned() } else { self.outer_mac() };
         let mut way_out = |everything: &str, gateway: &str, source: Option<&IpAddr>| {
             let source = source.map(|address| format!(" src {address}")).unwrap_or_default();
             commands
@@ -125,7 +161,25 @@ impl Wire {
     }
 }
 
-/// Run on the fabric when a pod has gone.
+/// Run on a node: its bridge.
+pub(crate) fn bridge() -> Vec<String> {
+    vec![
+        format!("link add dev {BRIDGE} address {BRIDGE_MAC} type bridge mcast_snooping 0"),
+        format!("link set dev {BRIDGE} up"),
+    ]
+}
+
+/// Run on a node once its bridge has IPv6.
+pub(crate) fn bridge_ipv6() -> String {
+    format!("addr add fe80::2/64 dev {BRIDGE} nodad")
+}
+
+/// Run on the bridge's node, or in a pod on it: this address is on that link.
+fn reach(address: IpAddr, link: &str) -> String {
+    format!("route replace {} dev {link}", host_route(address))
+}
+
+/// Run on the fabric, or wherever else an address was routed to, when a pod has gone.
 pub(crate) fn unroute(address: IpAddr) -> String {
     format!("route del {}", host_route(address))
 }
@@ -160,6 +214,7 @@ mod tests {
             inner: "eth0",
             inner_namespace: "ns".into(),
             addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+            bridged: false,
         };
         assert_eq!(
             wire.create()[0],
@@ -180,5 +235,26 @@ mod tests {
             wire.route_through("fd00::2".parse().unwrap()),
             "route replace fd00::2/128 via fe80::2 dev veth258 onlink"
         );
+    }
+
+    #[test]
+    fn a_pod_on_a_bridge_is_found_by_its_neighbours() {
+        let wire = Wire {
+            id: 3,
+            outer: "veth3".into(),
+            inner: "eth0",
+            inner_namespace: "ns".into(),
+            addresses: vec!["10.0.0.1".parse().unwrap()],
+            bridged: true,
+        };
+        assert_eq!(
+            wire.route_bridged(),
+            ["link set dev veth3 master br0 up", "route replace 10.0.0.1/32 dev br0"]
+        );
+        let other = Wire { addresses: vec!["fd00::1".parse().unwrap()], ..wire.clone() };
+        assert_eq!(other.meet(&wire), [""; 0]);
+        assert_eq!(wire.part(&other), ["route del 10.0.0.1/32"]);
+        assert_eq!(wire.meet(&other), ["route replace 10.0.0.1/32 dev eth0"]);
+        assert!(wire.create().iter().chain(&wire.member(false)).all(|line| !line.contains("arp")));
     }
 }

@@ -90,8 +90,7 @@ fn enforcing(status: &RelayStatus, now_ns: u64) -> Value {
         .filter(|status| status.behind_ms.is_some_and(|behind| behind > BEHIND_MS))
         .map(|status| format!("{} ({} s)", name(status), status.behind_ms.unwrap_or(0) / 1_000))
         .collect();
-    let audited: Vec<String> =
-        statuses().filter(|status| status.modes.audit).map(name).collect();
+    let audited: Vec<String> = statuses().filter(|status| status.modes.audit).map(name).collect();
     let collectors = status.collectors.len();
     let living = collectors - silent.len();
 

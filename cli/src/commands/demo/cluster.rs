@@ -73,6 +73,7 @@ impl Cluster {
                 name: INTERNET.to_owned(),
                 addresses: addresses.collect::<Result<Vec<IpAddr>, _>>()?,
             }],
+            ..LabSpec::default()
         })
     }
 
