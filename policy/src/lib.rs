@@ -9,6 +9,7 @@
 //! | [`lookup`] | the kernel's lookup over compiled entries |
 //! | [`explain`] | why, clause by clause and in one sentence, and the least change |
 //! | [`case`] | connectivity tables: the files of `weir policy test` |
+//! | `random` | random clusters, with feature `testing` |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 #![forbid(unsafe_code)]
@@ -20,5 +21,7 @@ pub mod explain;
 pub mod lookup;
 pub mod manifest;
 pub mod model;
+#[cfg(any(test, feature = "testing"))]
+pub mod random;
 
 pub use model::Cluster;

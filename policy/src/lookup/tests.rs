@@ -1,17 +1,15 @@
 //! The compiled form against the naive evaluator, on small clusters made to be nasty.
 
-mod random;
-
 use std::fmt::Debug;
 use std::hash::Hash;
 
 use proptest::prelude::*;
-use proptest::test_runner::Config;
+use proptest::test_runner::{Config, TestRunner};
 
-use self::random::{Source, attempt, change, cluster};
 use super::*;
 use crate::compile::{CidrKey, PolicyEntry, PolicyKey};
 use crate::evaluate::decide;
+use crate::random::{Source, attempt, change, cluster};
 
 fn config(cases: u32) -> Config {
     Config { cases, failure_persistence: None, ..Config::default() }
@@ -21,25 +19,38 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(any::<u8>(), 200..1200)
 }
 
-proptest! {
-    #![proptest_config(config(1000))]
-
-    #[test]
-    fn compiled_and_naive_agree_on_random_clusters(bytes in bytes(), seed in any::<u64>()) {
-        let mut source = Source::new(&bytes, seed);
-        let mut nodes = SimulatedNodes::default();
-        let mut cluster = cluster(&mut source);
-        for _ in 0..2 {
-            nodes.update(&cluster);
-            for _ in 0..60 {
-                let attempt = attempt(&mut source, &cluster);
-                prop_assert_eq!(
-                    nodes.decide(&cluster, &attempt),
-                    decide(&cluster, &attempt),
-                    "{:?} in {:#?}", attempt, cluster
-                );
+/// Half of the clusters on each of two threads, each cluster in two states.
+#[test]
+fn compiled_and_naive_agree_on_10_000_random_clusters() {
+    let half = || {
+        TestRunner::new(config(5_000)).run(&(bytes(), any::<u64>()), |(bytes, seed)| {
+            let mut source = Source::new(&bytes, seed);
+            let mut nodes = SimulatedNodes::default();
+            let mut cluster = cluster(&mut source);
+            for _ in 0..2 {
+                nodes.update(&cluster);
+                for _ in 0..60 {
+                    let attempt = attempt(&mut source, &cluster);
+                    prop_assert_eq!(
+                        nodes.decide(&cluster, &attempt),
+                        decide(&cluster, &attempt),
+                        "{:?} in {:#?}",
+                        attempt,
+                        cluster
+                    );
+                }
+                change(&mut source, &mut cluster);
             }
-            change(&mut source, &mut cluster);
+            Ok(())
+        })
+    };
+    let results = std::thread::scope(|scope| {
+        let other = scope.spawn(half);
+        [half(), other.join().unwrap()]
+    });
+    for result in results {
+        if let Err(error) = result {
+            panic!("{error}");
         }
     }
 }

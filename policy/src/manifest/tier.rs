@@ -195,10 +195,10 @@ fn check_length(length: usize, most: usize, at: &FieldPath) -> Result<(), Proble
 }
 
 /// A port name: it means the port of that name of each protocol.
-fn named_port(name: String, at: &FieldPath) -> Result<Vec<PortRule>, Problem> {
-    words::check_port_name(&name).map_err(|message| at.problem(message))?;
+fn named_port(name: &str, at: &FieldPath) -> Result<Vec<PortRule>, Problem> {
+    words::check_port_name(name).map_err(|message| at.problem(message))?;
     let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
-    Ok(protocols.map(|protocol| PortRule { protocol, port: Port::Named(name.clone()) }).into())
+    Ok(protocols.map(|protocol| PortRule { protocol, port: Port::Named(name.to_owned()) }).into())
 }
 
 /// A range of ports, given by the fields `start` and `end` of `at`.

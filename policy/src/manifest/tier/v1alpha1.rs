@@ -129,7 +129,7 @@ fn port(raw: RawPort, at: &FieldPath) -> Result<Vec<PortRule>, Problem> {
     let count = given.into_iter().filter(|given| *given).count();
     check_one(count, at, "portNumber, namedPort and portRange")?;
     if let Some(name) = named_port {
-        return super::named_port(name, &at.key("namedPort"));
+        return super::named_port(&name, &at.key("namedPort"));
     }
     if let Some(range) = port_range {
         let at = at.key("portRange");

@@ -117,7 +117,7 @@ fn protocol(raw: RawProtocol, at: &FieldPath) -> Result<Vec<PortRule>, Problem> 
     let count = given.into_iter().filter(|given| *given).count();
     check_one(count, at, "tcp, udp, sctp and destinationNamedPort")?;
     if let Some(name) = destination_named_port {
-        return super::named_port(name, &at.key("destinationNamedPort"));
+        return super::named_port(&name, &at.key("destinationNamedPort"));
     }
     let transports = [(tcp, Protocol::Tcp), (udp, Protocol::Udp), (sctp, Protocol::Sctp)];
     let mut ports = Vec::new();
