@@ -12,14 +12,14 @@ use weir_abi::{
 
 use crate::{
     conntrack::{Meeting, admit, judge_again, meet},
-    deny::deny,
+    deny::{deny, fold_known},
     first::decide,
     fragment,
-    maps::{CONNTRACK, ENDPOINTS, PACKET, STATS},
+    maps::{CONNTRACK, ENDPOINTS, STATS, WORK},
     packet::{FIRST_FRAGMENT, ICMP_ERROR, LATER_FRAGMENT, NEIGHBOUR},
     parse::{INVALID, NOT_IP, parse},
     related::is_related,
-    scene::{Key, PASS, Scene},
+    scene::{DROP, Judgement, Key, PASS, Scene},
     stats::bump,
 };
 
@@ -27,9 +27,9 @@ use crate::{
 pub fn classify(skb: *mut __sk_buff, direction: u8) -> i32 {
     let Some(counters) = STATS.get_ptr_mut(0) else { return PASS };
     bump(counters, stats::PACKETS);
-    let Some(packet) = PACKET.get_ptr_mut(0) else { return PASS };
+    let Some(work) = WORK.get_ptr_mut(0) else { return PASS };
     // SAFETY: from the map lookup just made; no other packet is at hand on this CPU.
-    let parsed = parse(skb, unsafe { &mut *packet });
+    let parsed = parse(skb, unsafe { &mut (*work).packet });
     if parsed == NOT_IP {
         bump(counters, stats::NOT_IP);
         return PASS;
@@ -40,7 +40,7 @@ pub fn classify(skb: *mut __sk_buff, direction: u8) -> i32 {
         bump(counters, stats::NO_ENDPOINT);
         return PASS;
     };
-    let mut scene = Scene::new(packet, entry, counters, direction);
+    let mut scene = Scene::new(work, entry, counters, direction);
     // A tick's precision, at half the price, does for all but what is reported at once.
     // SAFETY: a helper without preconditions.
     scene.now = unsafe { bpf_ktime_get_coarse_ns() };
@@ -92,8 +92,11 @@ pub fn classify(skb: *mut __sk_buff, direction: u8) -> i32 {
             }
         }
         Meeting::New | Meeting::Another => {
+            if fold_known(&mut scene) {
+                return DROP;
+            }
             decide(&mut scene);
-            if scene.judgement.verdict == VERDICT_DENY {
+            if scene.work().judgement.verdict == VERDICT_DENY {
                 return deny(&mut scene);
             }
             admit(&mut scene, matches!(meeting, Meeting::Another));
@@ -143,7 +146,7 @@ fn measure(skb: *mut __sk_buff, scene: &mut Scene) {
 /// Drops a packet that no policy is asked about.
 #[inline(always)]
 fn refuse(scene: &mut Scene, reason: u8) -> i32 {
-    scene.judgement.verdict = VERDICT_DENY;
-    scene.judgement.reason = reason;
+    scene.work_mut().is_first_deny = false;
+    scene.work_mut().judgement = Judgement { verdict: VERDICT_DENY, reason, ..Judgement::ALLOW };
     deny(scene)
 }

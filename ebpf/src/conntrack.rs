@@ -18,7 +18,7 @@ use weir_abi::{
 use crate::{
     atomic,
     event::{fill, reserve, wakeup},
-    judge::judge,
+    judge::{epoch, judge},
     maps::{CLOSED, CONNTRACK, VERDICTS},
     packet::{FIN, OPENS, RST, SYN},
     scene::{Scene, precise_now},
@@ -147,8 +147,10 @@ pub fn judge_again(scene: &mut Scene) -> bool {
     if direction != scene.direction {
         scene.reverse();
     }
+    scene.work_mut().epoch = epoch();
+    scene.work_mut().is_first_deny = false;
     judge(scene);
-    if scene.judgement.verdict == VERDICT_DENY {
+    if scene.work().judgement.verdict == VERDICT_DENY {
         // The entry stays, so that the packets of this connection are known for what they are and
         // not taken for the first ones of another.
         // SAFETY: as above.
@@ -158,10 +160,10 @@ pub fn judge_again(scene: &mut Scene) -> bool {
     let revision = scene.endpoint().revision;
     // SAFETY: as above. CPUs that race here write the same.
     unsafe {
-        (*entry).rule_set_identity = scene.judgement.rule_set_identity;
-        (*entry).rule_set_cidr = scene.judgement.rule_set_cidr;
-        (*entry).reason = scene.judgement.reason;
-        (*entry).verdict = scene.judgement.verdict;
+        (*entry).rule_set_identity = scene.work().judgement.rule_set_identity;
+        (*entry).rule_set_cidr = scene.work().judgement.rule_set_cidr;
+        (*entry).reason = scene.work().judgement.reason;
+        (*entry).verdict = scene.work().judgement.verdict;
         (*entry).revision = revision;
     }
     count(scene, entry, !scene.reply);
@@ -242,13 +244,13 @@ fn begin(scene: &Scene, event: u32) -> Connection {
         last_ns: scene.now,
         reply_delay_ns: 0,
         revision: scene.endpoint().revision,
-        rule_set_identity: scene.judgement.rule_set_identity,
-        rule_set_cidr: scene.judgement.rule_set_cidr,
+        rule_set_identity: scene.work().judgement.rule_set_identity,
+        rule_set_cidr: scene.work().judgement.rule_set_cidr,
         flags,
         event_packets: scene.packets,
         event_bytes: scene.bytes,
-        reason: scene.judgement.reason,
-        verdict: scene.judgement.verdict,
+        reason: scene.work().judgement.reason,
+        verdict: scene.work().judgement.verdict,
         direction: scene.direction,
         tcp_flags: packet.tcp_flags,
         icmp_type: packet.icmp_type,

@@ -6,27 +6,66 @@ use aya_ebpf::{
 };
 use weir_abi::{
     Address,
-    conntrack::{Deny, DenyKey, EVENT_SUBMITTED},
-    event::REASON_SPOOFED_SOURCE,
+    conntrack::{Deny, DenyKey, EVENT_SUBMITTED, deny_class},
+    endpoint::{AUDIT, READY},
+    event::{REASON_DEFAULT_DENY, REASON_SPOOFED_SOURCE},
     stats,
 };
 
 use crate::{
     atomic,
     event::{fill, reserve, wakeup},
-    judge::identity,
+    first::may_be_adopted,
+    judge::{epoch, identity},
     maps::{DENIES, DENY_VERDICTS},
     packet::Words,
-    scene::{DROP, Scene, precise_now},
+    scene::{DROP, Scene, isolation, precise_now, tiers},
 };
 
+/// Folds a packet that policy would deny for all that is known, without asking it again. False:
+/// policy has to be asked.
+///
+/// Within a revision its answer depends on nothing but what is in the key and in the maps that
+/// `EPOCH` watches, unless the packet may be one of a connection that began before the endpoint's
+/// enforcement, or belongs to another one.
+#[inline(never)]
+pub fn fold_known(scene: &mut Scene) -> bool {
+    scene.work_mut().epoch = epoch();
+    scene.work_mut().is_first_deny = false;
+    let endpoint = scene.endpoint();
+    let decides = isolation(scene.direction) | tiers(scene.direction);
+    if endpoint.flags & (READY | AUDIT) != READY
+        || endpoint.enforced.flags & decides == 0
+        || scene.related
+        || may_be_adopted(scene)
+    {
+        return false;
+    }
+    let key = key(scene, REASON_DEFAULT_DENY);
+    let Some(deny) = DENIES.get_ptr_mut(key.as_key()) else {
+        scene.work_mut().is_first_deny = true;
+        return false;
+    };
+    // SAFETY: from the map lookup just made.
+    if unsafe { (*deny).epoch } != scene.work().epoch {
+        return false;
+    }
+    scene.bump(stats::DENIED);
+    fold(scene, deny);
+    true
+}
+
+/// Drops a packet that was judged.
 #[inline(never)]
 pub fn deny(scene: &mut Scene) -> i32 {
     scene.bump(stats::DENIED);
-    let key = key(scene);
-    if let Some(deny) = DENIES.get_ptr_mut(key.as_key()) {
-        fold(scene, deny);
-        return DROP;
+    let key = key(scene, deny_class(scene.work().judgement.reason));
+    if !scene.work().is_first_deny {
+        if let Some(deny) = DENIES.get_ptr_mut(key.as_key()) {
+            fold(scene, deny);
+            judged(scene, deny);
+            return DROP;
+        }
     }
     scene.now = precise_now();
     // The event is reserved first, because the entry must say whether there is one.
@@ -37,13 +76,14 @@ pub fn deny(scene: &mut Scene) -> i32 {
         bytes: u64::from(scene.bytes),
         first_ns: scene.now,
         last_ns: scene.now,
-        rule_set: scene.judgement.rule_set_identity,
+        rule_set: scene.work().judgement.rule_set_identity,
         flags: if event.is_null() { 0 } else { EVENT_SUBMITTED },
         event_packets: scene.packets,
         event_bytes: scene.bytes,
         source_port: scene.packet().source_port,
         tcp_flags: scene.packet().tcp_flags,
-        reserved: [0; 5],
+        reason: scene.work().judgement.reason,
+        epoch: scene.work().epoch,
     };
     let inserted = DENIES.insert(key.as_key(), &deny, u64::from(BPF_NOEXIST)).is_ok();
     if !inserted {
@@ -54,6 +94,7 @@ pub fn deny(scene: &mut Scene) -> i32 {
                 unsafe { bpf_ringbuf_discard(event.cast(), u64::from(BPF_RB_NO_WAKEUP)) };
             }
             fold(scene, deny);
+            judged(scene, deny);
             return DROP;
         }
     } else {
@@ -66,7 +107,7 @@ pub fn deny(scene: &mut Scene) -> i32 {
     // SAFETY: reserved above and not null.
     unsafe {
         fill(event, scene);
-        if scene.judgement.identity == 0 {
+        if scene.work().judgement.identity == 0 {
             (*event).remote_identity = identity(scene.remote());
         }
     }
@@ -94,6 +135,18 @@ fn fold(scene: &Scene, deny: *mut Deny) {
     scene.bump(stats::DENY_FOLDED);
 }
 
+/// Notes what policy says now of a kind that it was asked about before.
+#[inline(always)]
+fn judged(scene: &Scene, deny: *mut Deny) {
+    // SAFETY: from a map lookup of this very packet. CPUs that race here write what policy said
+    // about the same time, and the epoch last: an answer is never older than it claims.
+    unsafe {
+        (*deny).rule_set = scene.work().judgement.rule_set_identity;
+        (*deny).reason = scene.work().judgement.reason;
+        (&raw mut (*deny).epoch).write_volatile(scene.work().epoch);
+    }
+}
+
 /// [`DenyKey`] in words.
 #[repr(C)]
 struct Key {
@@ -103,7 +156,7 @@ struct Key {
     destination_port: u16,
     protocol: u8,
     direction: u8,
-    reason: u8,
+    class: u8,
     icmp_type: u8,
     icmp_code: u8,
     reserved: [u8; 5],
@@ -122,7 +175,7 @@ impl Key {
 }
 
 #[inline(always)]
-fn key(scene: &Scene) -> Key {
+fn key(scene: &Scene, class: u8) -> Key {
     let packet = scene.packet();
     Key {
         remote: scene.remote(),
@@ -131,14 +184,10 @@ fn key(scene: &Scene) -> Key {
         destination_port: packet.destination_port,
         protocol: packet.protocol,
         direction: scene.direction,
-        reason: scene.judgement.reason,
+        class,
         icmp_type: packet.icmp_type,
         icmp_code: packet.icmp_code,
         reserved: [0; 5],
-        claimed: if scene.judgement.reason == REASON_SPOOFED_SOURCE {
-            packet.source
-        } else {
-            Words::ZERO
-        },
+        claimed: if class == REASON_SPOOFED_SOURCE { packet.source } else { Words::ZERO },
     }
 }

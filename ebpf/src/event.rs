@@ -37,7 +37,7 @@ pub fn wakeup(ring: &RingBuf) -> u64 {
 #[inline(always)]
 pub unsafe fn fill(event: *mut VerdictEvent, scene: &Scene) {
     let packet = scene.packet();
-    let judgement = &scene.judgement;
+    let judgement = &scene.work().judgement;
     // SAFETY: per this function's contract. Field by field, since the whole would be built on the
     // stack first.
     unsafe {

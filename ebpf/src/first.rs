@@ -14,18 +14,22 @@ use crate::{
 #[inline(never)]
 pub fn decide(scene: &mut Scene) {
     judge(scene);
-    if scene.judgement.verdict != VERDICT_DENY
-        || scene.packet().protocol != PROTOCOL_TCP
-        || scene.packet().is(OPENS | LATER_FRAGMENT)
-        || scene.now >= scene.entry().adopt_until_ns
-    {
+    if scene.work().judgement.verdict != VERDICT_DENY || !may_be_adopted(scene) {
         return;
     }
-    let own = scene.judgement;
+    let own = scene.work().judgement;
     scene.reverse();
     judge(scene);
-    if scene.judgement.verdict == VERDICT_DENY {
+    if scene.work().judgement.verdict == VERDICT_DENY {
         scene.reverse();
-        scene.judgement = own;
+        scene.work_mut().judgement = own;
     }
+}
+
+/// The packet may be one of a TCP connection that is older than Weir.
+#[inline(always)]
+pub fn may_be_adopted(scene: &Scene) -> bool {
+    scene.packet().protocol == PROTOCOL_TCP
+        && !scene.packet().is(OPENS | LATER_FRAGMENT)
+        && scene.now < scene.entry().adopt_until_ns
 }

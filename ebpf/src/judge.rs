@@ -5,95 +5,171 @@ use weir_abi::{
     DIRECTION_INGRESS,
     endpoint::{AUDIT, CIDR_EGRESS, CIDR_INGRESS, DENY_NOT_READY, READY},
     event::{
-        REASON_DEFAULT_DENY, REASON_NO_POLICY, REASON_NODE_TRAFFIC, REASON_NOT_READY,
-        REASON_POLICY, REASON_RELATED, VERDICT_ALLOW, VERDICT_AUDIT, VERDICT_DENY,
+        REASON_DEFAULT_DENY, REASON_EXPLICIT_DENY, REASON_NO_POLICY, REASON_NODE_TRAFFIC,
+        REASON_NOT_READY, REASON_POLICY, REASON_RELATED, VERDICT_ALLOW, VERDICT_AUDIT,
+        VERDICT_DENY,
     },
     policy::{
-        ANY_PROTOCOL_BIT, CIDR_PREFIX_BASE, IDENTITY_LOCAL_NODE, IDENTITY_WORLD, PEER_ANY,
-        PolicyKey,
+        ACTION_ALLOW, ACTION_DENY, ACTION_MASK, ANY_PROTOCOL_BIT, CIDR_PREFIX_BASE,
+        IDENTITY_LOCAL_NODE, IDENTITY_WORLD, PEER_ANY, PolicyKey, PolicyValue,
     },
 };
 
 use crate::{
-    maps::{CIDRS_V4, CIDRS_V6, IDENTITIES, POLICY},
+    maps::{CIDRS_V4, CIDRS_V6, EPOCH, IDENTITIES, POLICY},
     packet::Words,
-    scene::{Scene, isolation},
+    scene::{Judgement, Scene, isolation, tiers},
 };
 
 /// Longest port prefix.
 const PORT_BITS: u32 = 16;
 
-/// Fills in `scene.judgement` for the connection as `scene.direction` has it.
+/// One peer's entries for a packet, and the one that was found.
+#[repr(C)]
+pub struct Search {
+    key: PolicyKey,
+    found: PolicyValue,
+    port_prefixes: u32,
+    port: u16,
+    protocol: u8,
+}
+
+/// Fills in the judgement for the connection as `scene.direction` has it.
 #[inline(never)]
 pub fn judge(scene: &mut Scene) {
-    let remote = scene.remote();
-    let identity = identity(remote);
+    let identity = identity(scene.remote());
+    let flags = scene.endpoint().flags;
+    scene.work_mut().judgement = Judgement { identity, ..Judgement::ALLOW };
+    if scene.related {
+        scene.work_mut().judgement.reason = REASON_RELATED;
+        return;
+    }
+    if identity == IDENTITY_LOCAL_NODE {
+        scene.work_mut().judgement.reason = REASON_NODE_TRAFFIC;
+        return;
+    }
+    if flags & READY == 0 {
+        scene.work_mut().judgement.reason = REASON_NOT_READY;
+        if flags & DENY_NOT_READY != 0 {
+            scene.work_mut().judgement.verdict = VERDICT_DENY;
+        }
+    } else {
+        // What the policies in force deny stays denied, whatever the audited ones say.
+        ask(scene, false);
+        if scene.work().judgement.verdict == VERDICT_ALLOW && scene.endpoint().audited.subject != 0
+        {
+            ask(scene, true);
+            if scene.work().judgement.verdict == VERDICT_DENY {
+                scene.work_mut().judgement.verdict = VERDICT_AUDIT;
+            }
+        }
+    }
+    if scene.work().judgement.verdict == VERDICT_DENY && flags & AUDIT != 0 {
+        scene.work_mut().judgement.verdict = VERDICT_AUDIT;
+    }
+}
+
+/// User space adds to it after each change to what [`judge`] goes by.
+#[inline(always)]
+pub fn epoch() -> u32 {
+    // SAFETY: from the map lookup just made; read anew each time, before what follows.
+    EPOCH.get_ptr(0).map_or(0, |epoch| unsafe { epoch.read_volatile() })
+}
+
+/// Asks one view's policies: the admin tier, NetworkPolicies, the baseline tier.
+#[inline(never)]
+fn ask(scene: &mut Scene, audited: bool) {
     let endpoint = scene.endpoint();
-    let (flags, view) = (endpoint.flags, &endpoint.enforced);
-    let subject = view.subject;
-    let ingress = scene.direction == DIRECTION_INGRESS;
-    let (isolated_by, port_prefixes, cidr_flag) = if ingress {
+    let view = if audited { &endpoint.audited } else { &endpoint.enforced };
+    let (isolated_by, port_prefixes, cidrs) = if scene.direction == DIRECTION_INGRESS {
         (view.isolated_by_ingress, view.port_prefixes_ingress, CIDR_INGRESS)
     } else {
         (view.isolated_by_egress, view.port_prefixes_egress, CIDR_EGRESS)
     };
-    let mut rule_set_identity = 0;
-    let mut rule_set_cidr = 0;
-    let mut verdict = VERDICT_ALLOW;
-    let reason = if scene.related {
-        REASON_RELATED
-    } else if identity == IDENTITY_LOCAL_NODE {
-        REASON_NODE_TRAFFIC
-    } else if flags & READY == 0 {
-        if flags & DENY_NOT_READY != 0 {
-            verdict = VERDICT_DENY;
-        }
-        REASON_NOT_READY
-    } else if view.flags & isolation(scene.direction) == 0 {
-        REASON_NO_POLICY
-    } else {
-        let mut search = Search {
-            key: PolicyKey {
-                subject,
-                peer: identity,
-                port: 0,
-                direction: scene.direction,
-                protocol: 0,
-                port_prefix: 0,
-                reserved: [0; 3],
-            },
-            port: scene.packet().destination_port,
-            protocol: scene.packet().protocol,
-            // Without ports there is nothing to match but the protocol.
-            port_prefixes: if scene.packet().has_ports() {
-                port_prefixes
-            } else {
-                port_prefixes & (1 | (1 << ANY_PROTOCOL_BIT))
-            },
-        };
-        rule_set_identity = find(&mut search);
-        search.key.peer = if view.flags & cidr_flag != 0 {
-            cidr_peer(remote, subject, u32::from(scene.direction))
-        } else {
-            PEER_ANY
-        };
-        rule_set_cidr = find(&mut search);
-        if rule_set_identity | rule_set_cidr != 0 {
-            REASON_POLICY
-        } else {
-            verdict = VERDICT_DENY;
-            rule_set_identity = isolated_by;
-            REASON_DEFAULT_DENY
-        }
-    };
-    if verdict == VERDICT_DENY && flags & AUDIT != 0 {
-        verdict = VERDICT_AUDIT;
+    let flags = view.flags;
+    let isolated = flags & isolation(scene.direction) != 0;
+    if !isolated && flags & tiers(scene.direction) == 0 {
+        scene.work_mut().judgement.reason = REASON_NO_POLICY;
+        return;
     }
-    scene.judgement.identity = identity;
-    scene.judgement.rule_set_identity = rule_set_identity;
-    scene.judgement.rule_set_cidr = rule_set_cidr;
-    scene.judgement.verdict = verdict;
-    scene.judgement.reason = reason;
+    // Without ports there is nothing to match but the protocol.
+    let port_prefixes = if scene.packet().has_ports() {
+        port_prefixes
+    } else {
+        port_prefixes & (1 | (1 << ANY_PROTOCOL_BIT))
+    };
+    let (identity, direction) = (scene.work().judgement.identity, scene.direction);
+    let (port, protocol) = (scene.packet().destination_port, scene.packet().protocol);
+    let subject = view.subject;
+    let cidr = if flags & cidrs != 0 {
+        cidr_peer(scene.remote(), subject, u32::from(direction))
+    } else {
+        PEER_ANY
+    };
+    let search = &mut scene.work_mut().search;
+    search.key.subject = subject;
+    search.key.direction = direction;
+    search.key.reserved = [0; 3];
+    search.port_prefixes = port_prefixes;
+    search.port = port;
+    search.protocol = protocol;
+    search.key.peer = identity;
+    find(search);
+    let by_identity = search.found;
+    search.key.peer = cidr;
+    find(search);
+    let by_cidr = search.found;
+
+    let (admin, admin_rule_set) = first(
+        (by_identity.admin, by_identity.admin_rule_set),
+        (by_cidr.admin, by_cidr.admin_rule_set),
+    );
+    if decides(admin) {
+        return settle(scene, admin, admin_rule_set);
+    }
+    if isolated {
+        scene.work_mut().judgement.rule_set_identity = by_identity.rule_set;
+        scene.work_mut().judgement.rule_set_cidr = by_cidr.rule_set;
+        scene.work_mut().judgement.reason = REASON_POLICY;
+        if by_identity.rule_set | by_cidr.rule_set == 0 {
+            scene.work_mut().judgement.rule_set_identity = isolated_by;
+            scene.work_mut().judgement.verdict = VERDICT_DENY;
+            scene.work_mut().judgement.reason = REASON_DEFAULT_DENY;
+        }
+        return;
+    }
+    let (baseline, baseline_rule_set) = first(
+        (by_identity.baseline, by_identity.baseline_rule_set),
+        (by_cidr.baseline, by_cidr.baseline_rule_set),
+    );
+    if decides(baseline) {
+        return settle(scene, baseline, baseline_rule_set);
+    }
+    scene.work_mut().judgement.reason = REASON_NO_POLICY;
+}
+
+/// Of two rules of a tier the one that comes first, with what names it.
+#[inline(always)]
+fn first(one: (u32, u32), other: (u32, u32)) -> (u32, u32) {
+    if one.0 <= other.0 { one } else { other }
+}
+
+/// Whether a tier leaves nothing to the next one.
+#[inline(always)]
+fn decides(decision: u32) -> bool {
+    matches!(decision & ACTION_MASK, ACTION_ALLOW | ACTION_DENY)
+}
+
+/// A rule of a tier decides.
+#[inline(always)]
+fn settle(scene: &mut Scene, decision: u32, rule_set: u32) {
+    scene.work_mut().judgement.rule_set_identity = rule_set;
+    scene.work_mut().judgement.rule_set_cidr = 0;
+    scene.work_mut().judgement.reason = REASON_POLICY;
+    if decision & ACTION_MASK == ACTION_DENY {
+        scene.work_mut().judgement.verdict = VERDICT_DENY;
+        scene.work_mut().judgement.reason = REASON_EXPLICIT_DENY;
+    }
 }
 
 /// Whose address it is.
@@ -103,16 +179,9 @@ pub fn identity(address: Words) -> u32 {
     unsafe { IDENTITIES.get(address.as_address()) }.copied().unwrap_or(IDENTITY_WORLD)
 }
 
-struct Search {
-    key: PolicyKey,
-    port: u16,
-    protocol: u8,
-    port_prefixes: u32,
-}
-
-/// The rule set that allows one peer, longest port prefix first; 0 if none does.
+/// What is said of one peer: the entry of the longest port prefix.
 #[inline(never)]
-fn find(search: &mut Search) -> u32 {
+fn find(search: &mut Search) {
     search.key.protocol = search.protocol;
     for length in (0..=PORT_BITS).rev() {
         if search.port_prefixes & (1 << length) == 0 {
@@ -120,23 +189,27 @@ fn find(search: &mut Search) -> u32 {
         }
         search.key.port_prefix = length as u8;
         search.key.port = search.port & ((0xffff_u32 << (PORT_BITS - length)) as u16);
-        if let Some(rule_set) = allowed(&search.key) {
-            return rule_set;
+        if look_up(search) {
+            return;
         }
     }
-    if search.port_prefixes & (1 << ANY_PROTOCOL_BIT) == 0 {
-        return 0;
+    if search.port_prefixes & (1 << ANY_PROTOCOL_BIT) != 0 {
+        search.key.protocol = 0;
+        search.key.port_prefix = 0;
+        search.key.port = 0;
+        if look_up(search) {
+            return;
+        }
     }
-    search.key.protocol = 0;
-    search.key.port_prefix = 0;
-    search.key.port = 0;
-    allowed(&search.key).unwrap_or(0)
+    search.found = PolicyValue::NONE;
 }
 
 #[inline(always)]
-fn allowed(key: &PolicyKey) -> Option<u32> {
+fn look_up(search: &mut Search) -> bool {
     // SAFETY: as for `identity`.
-    unsafe { POLICY.get(key) }.map(|value| value.rule_set)
+    let Some(value) = (unsafe { POLICY.get(&search.key) }) else { return false };
+    search.found = *value;
+    true
 }
 
 #[repr(C)]

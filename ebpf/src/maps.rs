@@ -14,12 +14,16 @@ use weir_abi::{
 
 use crate::{
     fragment::{FragmentKey, FragmentValue},
-    packet::Packet,
+    scene::Work,
     stats::Counters,
 };
 
 #[map]
 pub static ENDPOINTS: Array<EndpointSlot> = Array::with_max_entries(SLOTS, BPF_F_MMAPABLE);
+
+/// User space adds one after each change to the maps that policy is made of: above, and the next four.
+#[map]
+pub static EPOCH: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map]
 pub static IDENTITIES: HashMap<Address, u32> =
@@ -58,7 +62,5 @@ pub static DENY_VERDICTS: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
 #[map]
 pub static STATS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
-/// The packet at hand. Not on the stack: there the verifier would tell apart every value that
-/// parsing can give its fields, and check all that follows for each of them.
 #[map]
-pub static PACKET: PerCpuArray<Packet> = PerCpuArray::with_max_entries(1, 0);
+pub static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(1, 0);

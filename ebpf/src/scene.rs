@@ -4,11 +4,15 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use weir_abi::{
     DIRECTION_EGRESS, DIRECTION_INGRESS,
     conntrack::{ConnectionKey, ICMP_FROM_ENDPOINT},
-    endpoint::{DENY_NOT_READY, Endpoint, EndpointEntry, ISOLATED_EGRESS, ISOLATED_INGRESS, READY},
+    endpoint::{
+        DENY_NOT_READY, Endpoint, EndpointEntry, ISOLATED_EGRESS, ISOLATED_INGRESS, READY,
+        TIERS_EGRESS, TIERS_INGRESS,
+    },
     event::VERDICT_ALLOW,
 };
 
 use crate::{
+    judge::Search,
     packet::{ECHO_REPLY, ICMP, Packet, Words},
     stats::{Counters, bump},
 };
@@ -20,9 +24,8 @@ pub const DROP: i32 = 2;
 
 #[repr(C)]
 pub struct Scene {
-    packet: *mut Packet,
+    work: *mut Work,
     pub key: Key,
-    pub judgement: Judgement,
     /// Of `CLOCK_MONOTONIC`, as of the last tick unless the packet is the first of its kind.
     pub now: u64,
     entry: *const EndpointEntry,
@@ -37,6 +40,21 @@ pub struct Scene {
     pub reply: bool,
     /// An ICMP error about a tracked connection.
     pub related: bool,
+}
+
+/// What is known of the packet at hand. In a map and not on the stack: there the verifier would tell
+/// apart every value that the fields can get, and check all that follows for each of them.
+#[repr(C)]
+pub struct Work {
+    pub packet: Packet,
+    /// Of a packet that was judged.
+    pub judgement: Judgement,
+    /// Of map `EPOCH`, read before policy is asked.
+    pub epoch: u32,
+    /// `DENIES` was looked through and has no entry for the packet.
+    pub is_first_deny: bool,
+    /// What [`judge`](crate::judge) looks up.
+    pub search: Search,
 }
 
 /// What policy says.
@@ -66,13 +84,13 @@ const _: () = assert!(size_of::<Key>() == size_of::<ConnectionKey>());
 impl Scene {
     #[inline(always)]
     pub fn new(
-        packet: *mut Packet,
+        work: *mut Work,
         entry: *const EndpointEntry,
         counters: *mut Counters,
         direction: u8,
     ) -> Self {
         Self {
-            packet,
+            work,
             key: Key {
                 remote: Words::ZERO,
                 endpoint: 0,
@@ -80,7 +98,6 @@ impl Scene {
                 remote_port: 0,
                 protocol_and_icmp: 0,
             },
-            judgement: Judgement::ALLOW,
             now: 0,
             entry,
             counters,
@@ -93,15 +110,25 @@ impl Scene {
     }
 
     #[inline(always)]
-    pub fn packet(&self) -> &Packet {
+    pub fn work(&self) -> &Work {
         // SAFETY: from the map lookup of this very packet, and this CPU has no other at hand.
-        unsafe { &*self.packet }
+        unsafe { &*self.work }
+    }
+
+    #[inline(always)]
+    pub fn work_mut(&mut self) -> &mut Work {
+        // SAFETY: as for `work`.
+        unsafe { &mut *self.work }
+    }
+
+    #[inline(always)]
+    pub fn packet(&self) -> &Packet {
+        &self.work().packet
     }
 
     #[inline(always)]
     pub fn packet_mut(&mut self) -> &mut Packet {
-        // SAFETY: as for `packet`.
-        unsafe { &mut *self.packet }
+        &mut self.work_mut().packet
     }
 
     #[inline(always)]
@@ -144,7 +171,8 @@ impl Scene {
         if flags & READY == 0 {
             flags & DENY_NOT_READY != 0
         } else {
-            self.endpoint().enforced.flags & isolation(self.direction) != 0
+            self.endpoint().enforced.flags & (isolation(self.direction) | tiers(self.direction))
+                != 0
         }
     }
 
@@ -211,6 +239,12 @@ pub fn precise_now() -> u64 {
 #[inline(always)]
 pub fn isolation(direction: u8) -> u32 {
     if direction == DIRECTION_INGRESS { ISOLATED_INGRESS } else { ISOLATED_EGRESS }
+}
+
+/// The flag of an endpoint that rules of a tier apply to in a direction.
+#[inline(always)]
+pub fn tiers(direction: u8) -> u32 {
+    if direction == DIRECTION_INGRESS { TIERS_INGRESS } else { TIERS_EGRESS }
 }
 
 #[inline(always)]

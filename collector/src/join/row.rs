@@ -130,7 +130,7 @@ impl Row {
     /// The row of denied attempts since they were last reported.
     pub(super) fn of_deny(delta: &DenyDelta, directory: &Directory) -> Option<Self> {
         let (key, value) = (&delta.key, &delta.value);
-        known(key.direction, VERDICT_DENY, key.reason)?;
+        known(key.direction, VERDICT_DENY, value.reason)?;
         let local = if key.claimed == Address::default() {
             directory.endpoint_address(key.endpoint, &key.remote)
         } else {
@@ -147,7 +147,7 @@ impl Row {
             named_ns: delta.since_ns,
             direction: key.direction,
             verdict: VERDICT_DENY,
-            reason: key.reason,
+            reason: value.reason,
             rule_sets: (value.rule_set, 0),
             revision: key.revision,
             protocol: key.protocol,

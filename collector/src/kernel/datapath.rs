@@ -24,6 +24,7 @@ use weir_abi::{
 use super::{
     KernelError, Program, RingReader, Stats, TableScanner,
     endpoints::Endpoints,
+    epoch::Epoch,
     error::chain,
     pins::Pins,
     ring::Mapped,
@@ -117,6 +118,7 @@ pub struct Datapath {
 /// The maps that user space works on.
 pub(super) struct Tables {
     pub(super) endpoints: Endpoints,
+    pub(super) epoch: Epoch,
     pub(super) identities: Table<Address, u32>,
     pub(super) cidrs_v4: Table<TrieKey<CidrV4>, u32>,
     pub(super) cidrs_v6: Table<TrieKey<CidrV6>, u32>,
@@ -152,6 +154,7 @@ impl Datapath {
         }
         let tables = Tables {
             endpoints: Endpoints::new(&descriptor(&ebpf, "ENDPOINTS")?)?,
+            epoch: Epoch::new(&descriptor(&ebpf, "EPOCH")?)?,
             identities: Table::new("IDENTITIES", descriptor(&ebpf, "IDENTITIES")?),
             cidrs_v4: Table::new("CIDRS_V4", descriptor(&ebpf, "CIDRS_V4")?),
             cidrs_v6: Table::new("CIDRS_V6", descriptor(&ebpf, "CIDRS_V6")?),

@@ -71,45 +71,55 @@ impl Datapath {
 
 impl KernelMaps for Datapath {
     fn insert_policies(&mut self, entries: &[(PolicyKey, PolicyValue)]) -> Result<(), KernelError> {
-        entries.iter().try_for_each(|(key, value)| self.tables.policy.insert(key, value))
+        let result =
+            entries.iter().try_for_each(|(key, value)| self.tables.policy.insert(key, value));
+        self.changed(result)
     }
 
     fn remove_policies(&mut self, keys: &[PolicyKey]) -> Result<(), KernelError> {
-        keys.iter().try_for_each(|key| self.tables.policy.remove(key))
+        let result = keys.iter().try_for_each(|key| self.tables.policy.remove(key));
+        self.changed(result)
     }
 
     fn insert_cidrs_v4(&mut self, entries: &[(u32, CidrV4, u32)]) -> Result<(), KernelError> {
-        entries.iter().try_for_each(|&(prefix_len, data, peer)| {
+        let result = entries.iter().try_for_each(|&(prefix_len, data, peer)| {
             self.tables.cidrs_v4.insert(&TrieKey { prefix_len, data }, &peer)
-        })
+        });
+        self.changed(result)
     }
 
     fn remove_cidrs_v4(&mut self, keys: &[(u32, CidrV4)]) -> Result<(), KernelError> {
-        keys.iter().try_for_each(|&(prefix_len, data)| {
+        let result = keys.iter().try_for_each(|&(prefix_len, data)| {
             self.tables.cidrs_v4.remove(&TrieKey { prefix_len, data })
-        })
+        });
+        self.changed(result)
     }
 
     fn insert_cidrs_v6(&mut self, entries: &[(u32, CidrV6, u32)]) -> Result<(), KernelError> {
-        entries.iter().try_for_each(|&(prefix_len, data, peer)| {
+        let result = entries.iter().try_for_each(|&(prefix_len, data, peer)| {
             self.tables.cidrs_v6.insert(&TrieKey { prefix_len, data }, &peer)
-        })
+        });
+        self.changed(result)
     }
 
     fn remove_cidrs_v6(&mut self, keys: &[(u32, CidrV6)]) -> Result<(), KernelError> {
-        keys.iter().try_for_each(|&(prefix_len, data)| {
+        let result = keys.iter().try_for_each(|&(prefix_len, data)| {
             self.tables.cidrs_v6.remove(&TrieKey { prefix_len, data })
-        })
+        });
+        self.changed(result)
     }
 
     fn insert_identities(&mut self, entries: &[(Address, u32)]) -> Result<(), KernelError> {
-        entries
+        let result = entries
             .iter()
-            .try_for_each(|(address, identity)| self.tables.identities.insert(address, identity))
+            .try_for_each(|(address, identity)| self.tables.identities.insert(address, identity));
+        self.changed(result)
     }
 
     fn remove_identities(&mut self, addresses: &[Address]) -> Result<(), KernelError> {
-        addresses.iter().try_for_each(|address| self.tables.identities.remove(address))
+        let result =
+            addresses.iter().try_for_each(|address| self.tables.identities.remove(address));
+        self.changed(result)
     }
 
     fn set_endpoint(&mut self, ifindex: u32, endpoint: &Endpoint) -> Result<(), KernelError> {
@@ -125,12 +135,21 @@ impl KernelMaps for Datapath {
         };
         self.adopting.insert(ifindex, (endpoint.endpoint, adopt_until_ns));
         let entry = EndpointEntry { endpoint: *endpoint, adopt_until_ns };
-        self.tables.endpoints.set(ifindex, &entry)
+        let result = self.tables.endpoints.set(ifindex, &entry);
+        self.changed(result)
     }
 
     fn remove_endpoint(&mut self, ifindex: u32) -> Result<(), KernelError> {
         self.adopting.remove(&ifindex);
         self.tables.endpoints.remove(ifindex);
         Ok(())
+    }
+}
+
+impl Datapath {
+    /// What the programs found out before a change may no longer hold, nor after a part of it.
+    fn changed(&self, result: Result<(), KernelError>) -> Result<(), KernelError> {
+        self.tables.epoch.advance();
+        result
     }
 }

@@ -9,6 +9,7 @@ pub mod bench;
 mod clock;
 mod datapath;
 mod endpoints;
+mod epoch;
 mod error;
 mod maps;
 mod pins;

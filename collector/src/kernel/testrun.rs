@@ -80,6 +80,16 @@ impl Datapath {
     }
 }
 
+impl Datapath {
+    /// How many instructions the verifier went through for a program; it gives up at a million.
+    /// None where the kernel does not tell (before Linux 5.16).
+    pub fn verified_instructions(&mut self, program: Program) -> Result<Option<u32>, KernelError> {
+        let info = self.classifier(program)?.info();
+        let info = info.map_err(|error| KernelError::Object(chain(&error)))?;
+        Ok(info.verified_instruction_count())
+    }
+}
+
 /// `struct __sk_buff` as `BPF_PROG_TEST_RUN` takes it.
 struct Context([u8; 192]);
 

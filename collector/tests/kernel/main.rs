@@ -6,6 +6,7 @@
 mod connections;
 mod costs;
 mod fixture;
+mod folds;
 mod fragments;
 mod frame;
 mod headers;
@@ -17,5 +18,6 @@ mod pins;
 mod policy;
 mod privileges;
 mod spoofing;
+mod tiers;
 mod times;
 mod traffic;

@@ -1,6 +1,10 @@
 //! Live connections and folded denies.
 
-use crate::{Address, PROTOCOL_TCP, layout};
+use crate::{
+    Address, PROTOCOL_TCP,
+    event::{REASON_DEFAULT_DENY, REASON_EXPLICIT_DENY},
+    layout,
+};
 
 /// A FIN was seen from the initiator.
 pub const FIN_FORWARD: u32 = 1 << 0;
@@ -153,8 +157,8 @@ pub struct DenyKey {
     pub protocol: u8,
     /// Direction as the endpoint sees it.
     pub direction: u8,
-    /// Reason, see [`crate::event`].
-    pub reason: u8,
+    /// Reason, see [`deny_class`].
+    pub class: u8,
     /// ICMP type, 0 otherwise.
     pub icmp_type: u8,
     /// ICMP code, 0 otherwise.
@@ -167,8 +171,15 @@ pub struct DenyKey {
 
 layout!(DenyKey, size = 56, align = 8, {
     remote @ 0, revision @ 16, endpoint @ 24, destination_port @ 28, protocol @ 30, direction @ 31,
-    reason @ 32, icmp_type @ 33, icmp_code @ 34, reserved @ 35, claimed @ 40,
+    class @ 32, icmp_type @ 33, icmp_code @ 34, reserved @ 35, claimed @ 40,
 });
+
+/// [`DenyKey::class`] of a reason. All denies by policy are one class, so that an entry can be found
+/// before policy is asked; the value tells which it is.
+#[inline(always)]
+pub const fn deny_class(reason: u8) -> u8 {
+    if reason == REASON_EXPLICIT_DENY { REASON_DEFAULT_DENY } else { reason }
+}
 
 /// Value of LRU map `DENIES`.
 #[repr(C)]
@@ -196,13 +207,16 @@ pub struct Deny {
     pub source_port: u16,
     /// Union of the TCP flags.
     pub tcp_flags: u8,
-    /// Reserved, zero.
-    pub reserved: [u8; 5],
+    /// Reason, see [`crate::event`].
+    pub reason: u8,
+    /// What map `EPOCH` held before policy was last asked about this kind. As long as it holds the
+    /// same, nothing that the answer depends on has changed.
+    pub epoch: u32,
 }
 
 layout!(Deny, size = 64, align = 8, {
     count @ 0, packets @ 8, bytes @ 16, first_ns @ 24, last_ns @ 32, rule_set @ 40, flags @ 44,
-    event_packets @ 48, event_bytes @ 52, source_port @ 56, tcp_flags @ 58, reserved @ 59,
+    event_packets @ 48, event_bytes @ 52, source_port @ 56, tcp_flags @ 58, reason @ 59, epoch @ 60,
 });
 
 impl Connection {
