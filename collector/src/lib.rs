@@ -9,6 +9,7 @@
 //! | [`directory`] | who an address or endpoint was, and which rules a rule set holds |
 //! | [`join`] | events and counters with names, as Arrow batches |
 //! | [`uplink`] | to the relay, and kept until it has them |
+//! | `objects` | the cluster's objects, each version, to the relay |
 //! | [`collector`] | all of it as a process |
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
@@ -19,6 +20,7 @@ mod health;
 pub mod join;
 pub mod kernel;
 mod netlink;
+mod objects;
 pub mod source;
 pub mod uplink;
 

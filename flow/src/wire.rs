@@ -30,6 +30,10 @@ pub const OBJECTS: &str = "objects";
 pub const STATUS_ACTION: &str = "weir.status";
 /// Largest message either side accepts.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+/// Longest name of an object, a namespace or a node; Kubernetes has 253.
+pub const MAX_NAME_BYTES: usize = 512;
+/// Largest manifest of one object; Kubernetes stores 1.5 MiB.
+pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
 /// Most rows a batch may have.
 pub const MAX_BATCH_ROWS: usize = 1 << 20;
 

@@ -17,17 +17,14 @@ use arrow_flight::FlightData;
 use weir_flow::schema::objects::{ObjectVersion, object_schema};
 use weir_flow::schema::stored_schema;
 use weir_flow::wire::{
-    self, BatchId, FLOWS, MAX_BATCH_ROWS, MAX_MESSAGE_BYTES, OBJECTS, ObjectsId,
+    self, BatchId, FLOWS, MAX_BATCH_ROWS, MAX_MANIFEST_BYTES, MAX_MESSAGE_BYTES, MAX_NAME_BYTES,
+    OBJECTS, ObjectsId,
 };
 
 /// Largest `app_metadata`.
 const MAX_METADATA_BYTES: usize = 1 << 20;
 /// Longest name of a collector.
 const MAX_COLLECTOR_BYTES: usize = 512;
-/// Longest name of an object, a namespace, a node; Kubernetes has 253.
-const MAX_NAME_BYTES: usize = 512;
-/// Largest manifest of one object; Kubernetes stores 1.5 MiB.
-const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
 /// Why a message is refused.
 #[derive(Debug, thiserror::Error)]

@@ -20,6 +20,7 @@ use crate::health::Health;
 use crate::join::Joiner;
 use crate::kernel::{RingReader, TableScanner};
 use crate::netlink::Changes;
+use crate::objects::Teller;
 use crate::source::{ClusterSource, ManifestDirectory};
 use crate::uplink::{OutboxHandle, RelayAddress, StatusSource, Uplink};
 pub use config::{CollectorConfig, CollectorError};
@@ -107,6 +108,7 @@ impl Collector {
         let outbox = OutboxHandle::new(config.unacknowledged_bytes);
         let (work, work_done) = std::sync::mpsc::sync_channel(WORK_AHEAD);
         let (states, cluster_states) = watch::channel(None);
+        let told_states = cluster_states.clone();
 
         let join = {
             let joiner = Joiner::new(&config.cluster, &config.node, directory);
@@ -139,6 +141,15 @@ impl Collector {
                 )
             })?
         };
+        let teller = Teller {
+            relay: relay.clone(),
+            cluster: config.cluster.clone(),
+            node: config.node.clone(),
+            epoch: epoch(),
+        };
+        let teller = teller.run(told_states, health.clone(), stop_uplink.clone(), config.drain);
+        let mut teller = tokio::spawn(teller);
+        let mut teller_gone = false;
         let uplink = uplink(&config, relay, outbox.clone(), health.clone());
         let mut uplink = tokio::spawn(uplink.run(stop_uplink.clone(), config.drain));
         let source = tokio::spawn(source.run(states, stop_changes.clone()));
@@ -151,6 +162,10 @@ impl Collector {
             // Nobody has told it to stop yet, so it has panicked.
             _ = &mut uplink => {
                 uplink_gone = true;
+                true
+            }
+            _ = &mut teller => {
+                teller_gone = true;
                 true
             }
         };
@@ -168,6 +183,9 @@ impl Collector {
         stop_uplink.cancel();
         if uplink_gone || uplink.await.is_err() {
             results.push(("weir-uplink", Err(CollectorError::Ended("weir-uplink"))));
+        }
+        if teller_gone || teller.await.is_err() {
+            results.push(("weir-objects", Err(CollectorError::Ended("weir-objects"))));
         }
         tracing::info!(unacknowledged_rows = outbox.state().rows, "the collector has stopped");
         let mut failed =

@@ -59,7 +59,7 @@ impl fmt::Display for RelayAddress {
 
 impl RelayAddress {
     /// Connects.
-    pub(super) async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+    pub(crate) async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
         match self {
             Self::Http(uri) => endpoint(uri.clone()).connect().await,
             Self::Unix(path) => {

@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow_flight::{FlightData, FlightDescriptor};
@@ -12,13 +13,18 @@ use weir_flow::wire::{self, BatchId, FLOWS};
 
 /// The first message of a stream.
 pub(super) fn schema() -> FlightData {
-    static HEADER: LazyLock<FlightData> = LazyLock::new(|| tracker().1);
-    HEADER.clone().with_descriptor(FlightDescriptor::new_path(vec![FLOWS.to_owned()]))
+    static MESSAGE: LazyLock<FlightData> = LazyLock::new(|| beginning(FLOWS, &stored_schema()));
+    MESSAGE.clone()
+}
+
+/// The first message of a stream of batches of that schema.
+pub(crate) fn beginning(stream: &str, schema: &Schema) -> FlightData {
+    tracker(schema).1.with_descriptor(FlightDescriptor::new_path(vec![stream.to_owned()]))
 }
 
 /// The messages of a batch: dictionaries first, the rows last.
-pub(super) fn batch(batch: &RecordBatch) -> Result<Vec<FlightData>, ArrowError> {
-    let (mut tracker, _) = tracker();
+pub(crate) fn batch(batch: &RecordBatch) -> Result<Vec<FlightData>, ArrowError> {
+    let (mut tracker, _) = tracker(batch.schema_ref());
     let (dictionaries, rows) = IpcDataGenerator::default().encode(
         batch,
         &mut tracker,
@@ -34,10 +40,10 @@ pub(super) fn heartbeat(id: &BatchId) -> FlightData {
 }
 
 /// Dictionary ids belong to the schema and are given when it is encoded.
-fn tracker() -> (DictionaryTracker, FlightData) {
+fn tracker(schema: &Schema) -> (DictionaryTracker, FlightData) {
     let mut tracker = DictionaryTracker::new(false);
     let schema = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(
-        &stored_schema(),
+        schema,
         &mut tracker,
         &IpcWriteOptions::default(),
     );

@@ -6,7 +6,7 @@
 //! acknowledged or time is up.
 
 mod address;
-mod encode;
+pub(crate) mod encode;
 mod outbox;
 #[cfg(test)]
 mod tests;
