@@ -4,6 +4,7 @@
 //! the maps are brought to the new revision without a gap. What the kernel will name in its events
 //! is written into the directory before the kernel can name it.
 
+mod crossing;
 mod host;
 mod state;
 #[cfg(test)]
@@ -21,7 +22,7 @@ use weir_policy::model::{Node, Pod, precedence};
 use crate::directory::{DirectoryWriter, SharedDirectory};
 use crate::kernel::{Datapath, DatapathOptions, KernelError, KernelMaps, MonotonicClock};
 pub use host::{Host, Network};
-use state::MapState;
+use state::Contents;
 use update::Applier;
 pub use update::UpdateError;
 
@@ -235,10 +236,11 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
     /// Entries of each map that user space writes.
     pub(crate) fn map_entries(&self) -> [(&'static str, usize); 5] {
         let present = self.applier.present();
+        let (cidrs_v4, cidrs_v6) = present.cidrs();
         [
-            ("policy", present.policies.len()),
-            ("cidrs_v4", present.cidrs_v4.len()),
-            ("cidrs_v6", present.cidrs_v6.len()),
+            ("policy", present.policies()),
+            ("cidrs_v4", cidrs_v4),
+            ("cidrs_v6", cidrs_v6),
             ("identities", present.identities.len()),
             ("endpoints", present.endpoints.len()),
         ]
@@ -298,7 +300,7 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         });
         let endpoints = self.announce(&next, &chosen);
 
-        let mut target = MapState::of(&next.compiled);
+        let mut target = Contents::of(&next.compiled);
         for (interface, index) in &chosen {
             let endpoint = state::endpoint(
                 endpoints[interface],
@@ -308,7 +310,7 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
             );
             target.endpoints.insert(*interface, endpoint);
         }
-        let updated = match self.applier.update(&mut self.kernel, &target) {
+        let updated = match self.applier.update(&mut self.kernel, target) {
             Ok(updated) => updated,
             Err(error) => {
                 self.hold_back(&next, &chosen, &endpoints);

@@ -1,20 +1,23 @@
 //! What the kernel's maps hold, and what they should hold for a compiled revision.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rustc_hash::FxHashMap;
 use weir_abi::endpoint::{AUDIT, CUT_ESTABLISHED, DENY_NOT_READY, Endpoint, READY, SubjectView};
 use weir_abi::policy::{CIDR_PREFIX_BASE, CidrV4, CidrV6, PolicyKey, PolicyValue};
 use weir_abi::{Address, DIRECTION_EGRESS, DIRECTION_INGRESS};
 use weir_flow::values::Direction;
-use weir_policy::compile::{Compiled, CompiledEndpoint, CompiledView, PolicyEntry};
+use weir_policy::compile::{
+    self, CidrKey, Compiled, CompiledEndpoint, CompiledView, PolicyEntry, SubjectEntries,
+};
 
 use super::{Established, Options, Startup};
 use crate::directory::{is_v4, to_kernel};
 
-/// Contents of the maps, as far as user space writes them.
+/// Contents of the maps as they are in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MapState {
     /// What rules say, by key.
@@ -29,32 +32,132 @@ pub(crate) struct MapState {
     pub(crate) endpoints: HashMap<u32, Endpoint>,
 }
 
-impl MapState {
+/// Contents of the maps in the compiler's terms, so that what two revisions share is known to be
+/// the same without a look at it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Contents {
+    /// Rules and blocks by subject.
+    pub(crate) subjects: FxHashMap<u32, Arc<SubjectEntries>>,
+    /// Identity by address.
+    pub(crate) identities: FxHashMap<Address, u32>,
+    /// Endpoint by interface index.
+    pub(crate) endpoints: HashMap<u32, Endpoint>,
+}
+
+impl Contents {
     /// What a revision needs, but for the endpoints.
     pub(super) fn of(compiled: &Compiled) -> Self {
-        let mut state = Self::default();
-        for (key, entry) in compiled.policies() {
-            state.policies.insert(policy_key(key), policy_value(entry));
+        let identities = compiled.identities.iter();
+        Self {
+            subjects: compiled.subjects.clone(),
+            identities: identities.map(|(address, id)| (to_kernel(*address), *id)).collect(),
+            endpoints: HashMap::new(),
         }
-        for (key, peer) in compiled.cidrs() {
-            let (subject, direction) = (key.subject, u32::from(direction(key.direction)));
-            let length = CIDR_PREFIX_BASE + u32::from(key.net.prefix_len());
-            match key.net {
-                IpNet::V4(net) => {
-                    let block = CidrV4 { subject, direction, address: net.network().octets() };
-                    state.cidrs_v4.insert((length, block), peer);
-                }
-                IpNet::V6(net) => {
-                    let block = CidrV6 { subject, direction, address: net.network().octets() };
-                    state.cidrs_v6.insert((length, block), peer);
-                }
+    }
+
+    /// The rules of all subjects.
+    pub(crate) fn policies(&self) -> usize {
+        self.subjects.values().map(|entries| entries.policies.len()).sum()
+    }
+
+    /// The blocks of all subjects, of IPv4 and of IPv6.
+    pub(crate) fn cidrs(&self) -> (usize, usize) {
+        let blocks = || self.subjects.values().flat_map(|entries| entries.cidrs.keys());
+        let v4 = blocks().filter(|key| matches!(key.net, IpNet::V4(_))).count();
+        (v4, blocks().count() - v4)
+    }
+}
+
+impl From<MapState> for Contents {
+    /// Entries that no version of this writes are left out.
+    fn from(state: MapState) -> Self {
+        let mut subjects: FxHashMap<u32, SubjectEntries> = FxHashMap::default();
+        for (key, value) in &state.policies {
+            let Some(direction) = direction_of(u32::from(key.direction)) else { continue };
+            let entry = PolicyEntry {
+                rule_set: value.rule_set,
+                admin: value.admin,
+                admin_rule_set: value.admin_rule_set,
+                baseline: value.baseline,
+                baseline_rule_set: value.baseline_rule_set,
+            };
+            let key = compile::PolicyKey {
+                subject: key.subject,
+                peer: key.peer,
+                direction,
+                protocol: key.protocol,
+                port: key.port,
+                port_prefix: key.port_prefix,
+            };
+            subjects.entry(key.subject).or_default().policies.insert(key, entry);
+        }
+        let v4 = state.cidrs_v4.iter().map(|((length, block), peer)| {
+            let net = Ipv4Net::new(Ipv4Addr::from(block.address), prefix_length(*length));
+            (net.map(IpNet::V4), block.subject, block.direction, *peer)
+        });
+        let v6 = state.cidrs_v6.iter().map(|((length, block), peer)| {
+            let net = Ipv6Net::new(Ipv6Addr::from(block.address), prefix_length(*length));
+            (net.map(IpNet::V6), block.subject, block.direction, *peer)
+        });
+        for (net, subject, direction, peer) in v4.chain(v6) {
+            if let (Ok(net), Some(direction)) = (net, direction_of(direction)) {
+                let key = CidrKey { net, subject, direction };
+                subjects.entry(subject).or_default().cidrs.insert(key, peer);
             }
         }
-        for (address, identity) in &compiled.identities {
-            state.identities.insert(to_kernel(*address), *identity);
+        Self {
+            subjects: subjects.into_iter().map(|(id, entries)| (id, entries.into())).collect(),
+            identities: state.identities,
+            endpoints: state.endpoints,
+        }
+    }
+}
+
+#[cfg(test)]
+impl From<&Contents> for MapState {
+    fn from(contents: &Contents) -> Self {
+        let mut state = Self {
+            identities: contents.identities.clone(),
+            endpoints: contents.endpoints.clone(),
+            ..Self::default()
+        };
+        for entries in contents.subjects.values() {
+            for (key, entry) in &entries.policies {
+                state.policies.insert(policy_key(key), policy_value(entry));
+            }
+            for (key, peer) in &entries.cidrs {
+                match block(key) {
+                    Block::V4(length, block) => state.cidrs_v4.insert((length, block), *peer),
+                    Block::V6(length, block) => state.cidrs_v6.insert((length, block), *peer),
+                };
+            }
         }
         state
     }
+}
+
+/// A block as the kernel's tries have it, with its prefix length.
+pub(super) enum Block {
+    V4(u32, CidrV4),
+    V6(u32, CidrV6),
+}
+
+pub(super) fn block(key: &CidrKey) -> Block {
+    let (subject, direction) = (key.subject, u32::from(direction(key.direction)));
+    let length = CIDR_PREFIX_BASE + u32::from(key.net.prefix_len());
+    match key.net {
+        IpNet::V4(net) => {
+            Block::V4(length, CidrV4 { subject, direction, address: net.network().octets() })
+        }
+        IpNet::V6(net) => {
+            Block::V6(length, CidrV6 { subject, direction, address: net.network().octets() })
+        }
+    }
+}
+
+/// 255, which no address has, if it is not the length of a block.
+fn prefix_length(length: u32) -> u8 {
+    length.checked_sub(CIDR_PREFIX_BASE).and_then(|own| own.try_into().ok()).unwrap_or(u8::MAX)
 }
 
 /// An endpoint under its compiled policy.
@@ -122,7 +225,7 @@ fn addresses(addresses: &[IpAddr]) -> (Address, Address) {
     (first(true), first(false))
 }
 
-fn policy_key(key: &weir_policy::compile::PolicyKey) -> PolicyKey {
+pub(super) fn policy_key(key: &compile::PolicyKey) -> PolicyKey {
     PolicyKey {
         subject: key.subject,
         peer: key.peer,
@@ -134,7 +237,7 @@ fn policy_key(key: &weir_policy::compile::PolicyKey) -> PolicyKey {
     }
 }
 
-fn policy_value(entry: &PolicyEntry) -> PolicyValue {
+pub(super) fn policy_value(entry: &PolicyEntry) -> PolicyValue {
     PolicyValue {
         rule_set: entry.rule_set,
         admin: entry.admin,
@@ -150,6 +253,12 @@ fn direction(direction: Direction) -> u8 {
         Direction::Ingress => DIRECTION_INGRESS,
         Direction::Egress => DIRECTION_EGRESS,
     }
+}
+
+fn direction_of(number: u32) -> Option<Direction> {
+    [Direction::Ingress, Direction::Egress]
+        .into_iter()
+        .find(|known| u32::from(direction(*known)) == number)
 }
 
 #[cfg(test)]

@@ -1,50 +1,38 @@
 //! Brings the maps from one state to another without a gap: at every moment each lookup of a pod
 //! gives the old state's answer or the new one's.
 //!
-//! Policy entries are facts about numbers that never change their meaning, so they are added
-//! before anything uses them and removed when nothing does any more. What remains is the order in
-//! which pods (subjects) and addresses (identities) switch. A pod that has switched must not meet
-//! an address that has not, or the old rules would be applied to new labels. So when both change,
-//! each address that changes first moves to a *passage*: an identity made for this update, which
-//! old subjects treat as the address's old identity and new subjects as its new one. Then the pods
-//! switch, each in one step, and then the addresses move on:
+//! Policy entries and CIDRs are facts about numbers that never change their meaning, so they are
+//! added before anything uses them and removed when nothing does any more. What remains is the
+//! order in which pods (subjects) and addresses (identities) switch. A pod that has switched must
+//! not meet an address that has not, or the new rules would be applied to old labels. So when both
+//! change, each address that changes first moves to a *passage*: an identity made for this update,
+//! which old subjects treat as the address's old identity and new subjects as its new one. A subject
+//! that is both, since one pod keeps it and another gets it, is old, and has a copy that is new, for
+//! the pods that get it. Then the pods switch, each in one step, and then the addresses move on:
 //!
-//! 1. policy entries, those of the passages among them; then CIDRs
+//! 1. policy entries and CIDRs, those of passages and copies among them
 //! 2. addresses: to their passages, or at once to their identities if no pod switches subjects
-//! 3. pods
-//! 4. addresses: to their identities; those that are gone are removed
+//! 3. pods, some to a copy of their subject
+//! 4. pods that are gone; addresses: to their identities; pods from copies to their subjects
 //! 5. a pause until no packet is still being judged by what it read before
 //! 6. CIDRs and policy entries that nothing uses
 //!
-//! What fails before 3 is complete is undone, and the old state stays in force.
+//! What fails before 3 is complete is undone, and the old state stays in force. What fails later
+//! the next update does first.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use weir_abi::Address;
 use weir_abi::endpoint::Endpoint;
-use weir_abi::policy::{IDENTITY_LOCAL_NODE, IDENTITY_WORLD, PolicyKey, PolicyValue};
+use weir_policy::compile::{CidrKey, PolicyEntry, PolicyKey, SubjectEntries};
 
 use super::Kernel;
-use super::state::MapState;
+use super::crossing::{Crossing, Passages};
+use super::state::{self, Block, Contents, MapState};
 use crate::kernel::KernelError;
-
-/// Passages have this bit; the compiler counts up from 16 and CIDR peers have the top bit.
-pub(super) const PASSAGE: u32 = 1 << 30;
-
-/// A value that is never written: it stands where a failed call may or may not have changed one.
-trait Unsure: Copy + PartialEq {
-    const UNSURE: Self;
-}
-
-impl Unsure for u32 {
-    const UNSURE: Self = u32::MAX;
-}
-
-impl Unsure for PolicyValue {
-    const UNSURE: Self = Self { reserved: u32::MAX, ..Self::NONE };
-}
 
 /// An update that was not made; the maps are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -63,24 +51,33 @@ pub(crate) struct Updated {
 /// The one writer of the maps, and what it knows to be in them.
 #[derive(Debug, Default)]
 pub(crate) struct Applier {
-    present: MapState,
-    passages: u32,
+    present: Contents,
+    /// Where the maps may hold something else.
+    unsure: Unsure,
+    passages: Passages,
+}
+
+/// Keys of entries that are not as they should be, or may not be.
+#[derive(Debug, Default)]
+struct Unsure {
+    policies: FxHashSet<PolicyKey>,
+    cidrs: FxHashSet<CidrKey>,
+    identities: FxHashSet<Address>,
+    endpoints: HashSet<u32>,
+    /// The present is to be restored, not completed.
+    undo: bool,
 }
 
 impl Applier {
     /// The writer of maps that hold this already, as another process has left it, maybe in the
     /// middle of an update. The first update changes only what differs.
-    pub(crate) fn resume(present: MapState) -> Self {
-        let peers = present.policies.keys().map(|key| key.peer);
-        let passages = peers
-            .chain(present.identities.values().copied())
-            .filter(|peer| peer & !(PASSAGE - 1) == PASSAGE)
-            .map(|passage| passage & (PASSAGE - 1));
-        Self { passages: passages.max().unwrap_or(0), present }
+    pub(crate) fn resume(state: MapState) -> Self {
+        let present = Contents::from(state);
+        Self { passages: Passages::after(&present), present, unsure: Unsure::default() }
     }
 
     /// What is in the maps.
-    pub(crate) fn present(&self) -> &MapState {
+    pub(crate) fn present(&self) -> &Contents {
         &self.present
     }
 
@@ -88,17 +85,19 @@ impl Applier {
     pub(crate) fn update<K: Kernel>(
         &mut self,
         kernel: &mut K,
-        target: &MapState,
+        target: Contents,
     ) -> Result<Updated, UpdateError> {
-        let before = self.present.clone();
-        let passages = self.passages(target);
-        match self.switch(kernel, target, &passages) {
+        self.settle_unsure(kernel)?;
+        let crossing = Crossing::between(&self.present, &target, &mut self.passages);
+        match self.switch(kernel, &target, &crossing) {
             Ok(refused) => {
-                let leftovers = self.clean_up(kernel, target).err();
+                self.commit(target, &crossing, &refused);
+                let leftovers = self.settle_unsure(kernel).err();
                 Ok(Updated { refused, leftovers })
             }
             Err(error) => {
-                if let Err(undo) = self.undo(kernel, &before) {
+                self.unsure.undo = true;
+                if let Err(undo) = self.settle_unsure(kernel) {
                     tracing::error!(%undo, "the failed update could not be undone completely");
                 }
                 Err(error.into())
@@ -118,42 +117,43 @@ impl Applier {
         Ok(())
     }
 
-    /// Steps 1 to 3.
+    /// Steps 1 to 3. Returns the pods that could not be put in force and were not before.
     fn switch<K: Kernel>(
         &mut self,
         kernel: &mut K,
-        target: &MapState,
-        passages: &Passages,
+        target: &Contents,
+        crossing: &Crossing,
     ) -> Result<Vec<(u32, KernelError)>, KernelError> {
-        let mut policies = missing(&self.present.policies, &target.policies);
-        policies.extend(missing(&self.present.policies, &passages.policies));
-        self.insert_policies(kernel, &policies)?;
-        let cidrs = missing(&self.present.cidrs_v4, &target.cidrs_v4);
-        self.insert_cidrs_v4(kernel, &cidrs)?;
-        let cidrs = missing(&self.present.cidrs_v6, &target.cidrs_v6);
-        self.insert_cidrs_v6(kernel, &cidrs)?;
+        let (mut policies, mut cidrs) = (crossing.policies.clone(), crossing.cidrs.clone());
+        for (old, new) in changed(&self.present, target) {
+            policies.extend(missing(&old.policies, &new.policies));
+            cidrs.extend(missing(&old.cidrs, &new.cidrs));
+        }
+        self.unsure.policies.extend(policies.iter().map(|(key, _)| *key));
+        insert_policies(kernel, &policies)?;
+        self.unsure.cidrs.extend(cidrs.iter().map(|(key, _)| *key));
+        insert_cidrs(kernel, &cidrs)?;
 
-        let first: Vec<(Address, u32)> = missing(&self.present.identities, &target.identities)
-            .into_iter()
-            .filter(|(address, _)| !passages.later.contains(address))
-            .chain(passages.identities.iter().map(|(address, passage)| (*address, *passage)))
+        let identities: Vec<(Address, u32)> = missing(&self.present.identities, &target.identities)
+            .filter(|(address, _)| !crossing.later.contains(address))
+            .chain(crossing.addresses.iter().map(|(address, passage)| (*address, *passage)))
             .collect();
-        self.insert_identities(kernel, &first)?;
+        self.unsure.identities.extend(identities.iter().map(|(address, _)| *address));
+        kernel.insert_identities(&identities)?;
 
         // Pods that are in force already must all switch; a new one that cannot be is reported.
         let mut refused = Vec::new();
-        let mut endpoints: Vec<(u32, Endpoint)> = target
+        let mut endpoints: Vec<(Option<&Endpoint>, u32, &Endpoint)> = target
             .endpoints
             .iter()
-            .filter(|(interface, endpoint)| self.present.endpoints.get(interface) != Some(endpoint))
-            .map(|(interface, endpoint)| (*interface, *endpoint))
+            .map(|(interface, next)| (self.present.endpoints.get(interface), *interface, next))
+            .filter(|(before, _, next)| *before != Some(*next))
             .collect();
-        endpoints.sort_by_key(|(interface, _)| {
-            (!self.present.endpoints.contains_key(interface), *interface)
-        });
-        for (interface, endpoint) in endpoints {
-            match self.set_endpoint(kernel, interface, endpoint) {
-                Err(error) if self.present.endpoints.contains_key(&interface) => return Err(error),
+        endpoints.sort_by_key(|(before, interface, _)| (before.is_none(), *interface));
+        for (before, interface, next) in endpoints {
+            self.unsure.endpoints.insert(interface);
+            match kernel.set_endpoint(interface, &crossing.endpoint(before, next)) {
+                Err(error) if before.is_some() => return Err(error),
                 Err(error) => refused.push((interface, error)),
                 Ok(()) => {}
             }
@@ -161,201 +161,179 @@ impl Applier {
         Ok(refused)
     }
 
-    /// Steps 4 to 6.
-    fn clean_up<K: Kernel>(
-        &mut self,
-        kernel: &mut K,
-        target: &MapState,
-    ) -> Result<(), KernelError> {
-        let gone: Vec<u32> = extra(&self.present.endpoints, &target.endpoints);
-        for interface in gone {
-            kernel.remove_endpoint(interface)?;
-            self.present.endpoints.remove(&interface);
+    /// After step 3: from here on the target is what should be in the maps. What differs is noted.
+    fn commit(&mut self, target: Contents, crossing: &Crossing, refused: &[(u32, KernelError)]) {
+        let old = std::mem::replace(&mut self.present, target);
+        for (interface, _) in refused {
+            self.present.endpoints.remove(interface);
         }
-        let identities = missing(&self.present.identities, &target.identities);
-        self.insert_identities(kernel, &identities)?;
-        let identities = extra(&self.present.identities, &target.identities);
-        kernel.remove_identities(&identities)?;
-        forget(&mut self.present.identities, &identities);
+        let mut unsure = Unsure {
+            policies: crossing.policies.iter().map(|(key, _)| *key).collect(),
+            cidrs: crossing.cidrs.iter().map(|(key, _)| *key).collect(),
+            identities: crossing.later.clone(),
+            endpoints: refused.iter().map(|(interface, _)| *interface).collect(),
+            undo: false,
+        };
+        for (new, old) in changed(&self.present, &old) {
+            unsure.policies.extend(extra(&old.policies, &new.policies));
+            unsure.cidrs.extend(extra(&old.cidrs, &new.cidrs));
+        }
+        unsure.identities.extend(extra(&old.identities, &self.present.identities));
+        for (interface, next) in &self.present.endpoints {
+            if crossing.endpoint(old.endpoints.get(interface), next) != *next {
+                unsure.endpoints.insert(*interface);
+            }
+        }
+        let gone = old.endpoints.keys().filter(|id| !self.present.endpoints.contains_key(id));
+        unsure.endpoints.extend(gone);
+        self.unsure = unsure;
+    }
 
-        let cidrs_v4 = extra(&self.present.cidrs_v4, &target.cidrs_v4);
-        let cidrs_v6 = extra(&self.present.cidrs_v6, &target.cidrs_v6);
-        let policies = extra(&self.present.policies, &target.policies);
-        if cidrs_v4.is_empty() && cidrs_v6.is_empty() && policies.is_empty() {
-            return Ok(());
+    /// Steps 4 to 6, or the way back: makes the maps what they should be.
+    fn settle_unsure<K: Kernel>(&mut self, kernel: &mut K) -> Result<(), KernelError> {
+        if self.unsure.undo {
+            self.settle_endpoints(kernel, |_| true)?;
+            self.restore_entries(kernel)?;
+            self.settle_identities(kernel)?;
+        } else {
+            let present: HashSet<u32> = self.present.endpoints.keys().copied().collect();
+            self.settle_endpoints(kernel, |interface| !present.contains(&interface))?;
+            self.settle_identities(kernel)?;
+            self.settle_endpoints(kernel, |_| true)?;
         }
-        kernel.settle();
-        kernel.remove_cidrs_v4(&cidrs_v4)?;
-        forget(&mut self.present.cidrs_v4, &cidrs_v4);
-        kernel.remove_cidrs_v6(&cidrs_v6)?;
-        forget(&mut self.present.cidrs_v6, &cidrs_v6);
-        kernel.remove_policies(&policies)?;
-        forget(&mut self.present.policies, &policies);
+        self.remove_entries(kernel)?;
+        self.unsure.undo = false;
         Ok(())
     }
 
-    /// Back to what was in the maps before a failed update.
-    fn undo<K: Kernel>(&mut self, kernel: &mut K, before: &MapState) -> Result<(), KernelError> {
-        for (interface, endpoint) in &before.endpoints {
-            if self.present.endpoints.get(interface) != Some(endpoint) {
-                self.set_endpoint(kernel, *interface, *endpoint)?;
+    fn settle_endpoints<K: Kernel>(
+        &mut self,
+        kernel: &mut K,
+        which: impl Fn(u32) -> bool,
+    ) -> Result<(), KernelError> {
+        let mut interfaces: Vec<u32> =
+            self.unsure.endpoints.iter().copied().filter(|interface| which(*interface)).collect();
+        interfaces.sort_unstable();
+        for interface in interfaces {
+            match self.present.endpoints.get(&interface) {
+                Some(endpoint) => kernel.set_endpoint(interface, endpoint)?,
+                None => kernel.remove_endpoint(interface)?,
             }
+            self.unsure.endpoints.remove(&interface);
         }
-        let policies = missing(&self.present.policies, &before.policies);
-        self.insert_policies(kernel, &policies)?;
-        let cidrs = missing(&self.present.cidrs_v4, &before.cidrs_v4);
-        self.insert_cidrs_v4(kernel, &cidrs)?;
-        let cidrs = missing(&self.present.cidrs_v6, &before.cidrs_v6);
-        self.insert_cidrs_v6(kernel, &cidrs)?;
-        self.clean_up(kernel, before)
+        Ok(())
     }
 
-    /// The passages that an update needs: none unless both pods and addresses switch.
-    fn passages(&mut self, target: &MapState) -> Passages {
-        let subjects = |state: &MapState| -> FxHashSet<u32> {
-            let endpoints = state.endpoints.values();
-            endpoints.flat_map(|endpoint| subjects_of(endpoint)).collect()
-        };
-        let old_subjects = subjects(&self.present);
-        let switches = self.present.endpoints.iter().any(|(interface, endpoint)| {
-            let next = target.endpoints.get(interface);
-            next.is_none_or(|next| subjects_of(next) != subjects_of(endpoint))
+    fn settle_identities<K: Kernel>(&mut self, kernel: &mut K) -> Result<(), KernelError> {
+        let (mut known, mut gone) = (Vec::new(), Vec::new());
+        for address in &self.unsure.identities {
+            match self.present.identities.get(address) {
+                Some(identity) => known.push((*address, *identity)),
+                None => gone.push(*address),
+            }
+        }
+        kernel.insert_identities(&known)?;
+        kernel.remove_identities(&gone)?;
+        self.unsure.identities.clear();
+        Ok(())
+    }
+
+    /// Entries that should be there, after an update that failed half-way through them.
+    fn restore_entries<K: Kernel>(&mut self, kernel: &mut K) -> Result<(), KernelError> {
+        let subject = |id| self.present.subjects.get(&id);
+        let policies: Vec<(PolicyKey, PolicyEntry)> = self
+            .unsure
+            .policies
+            .iter()
+            .filter_map(|key| Some((*key, *subject(key.subject)?.policies.get(key)?)))
+            .collect();
+        insert_policies(kernel, &policies)?;
+        let cidrs: Vec<(CidrKey, u32)> = self
+            .unsure
+            .cidrs
+            .iter()
+            .filter_map(|key| Some((*key, *subject(key.subject)?.cidrs.get(key)?)))
+            .collect();
+        insert_cidrs(kernel, &cidrs)
+    }
+
+    /// Entries that should not be there.
+    fn remove_entries<K: Kernel>(&mut self, kernel: &mut K) -> Result<(), KernelError> {
+        let Self { present, unsure, .. } = self;
+        let subject = |id: u32| present.subjects.get(&id);
+        unsure.policies.retain(|key| {
+            subject(key.subject).is_none_or(|entries| !entries.policies.contains_key(key))
         });
-        let mut passages = Passages::default();
-        if !switches {
-            return passages;
+        unsure.cidrs.retain(|key| subject(key.subject).is_none_or(|e| !e.cidrs.contains_key(key)));
+        if unsure.policies.is_empty() && unsure.cidrs.is_empty() {
+            return Ok(());
         }
-        let mut by_pair: FxHashMap<(u32, u32), u32> = FxHashMap::default();
-        let world = |identities: &FxHashMap<Address, u32>, address: &Address| {
-            identities.get(address).copied().unwrap_or(IDENTITY_WORLD)
-        };
-        let (present, next) = (&self.present.identities, &target.identities);
-        for address in next.keys().chain(present.keys().filter(|a| !next.contains_key(*a))) {
-            let pair = (world(present, address), world(next, address));
-            if pair.0 == pair.1 {
-                continue;
+        kernel.settle();
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for key in &unsure.cidrs {
+            match state::block(key) {
+                Block::V4(length, block) => v4.push((length, block)),
+                Block::V6(length, block) => v6.push((length, block)),
             }
-            // The programs know this one themselves; no entry can stand for it.
-            if pair.0 == IDENTITY_LOCAL_NODE || pair.1 == IDENTITY_LOCAL_NODE {
-                passages.later.insert(*address);
-                continue;
-            }
-            let passage = *by_pair.entry(pair).or_insert_with(|| {
-                self.passages = (self.passages + 1) % PASSAGE;
-                PASSAGE | self.passages
-            });
-            passages.identities.insert(*address, passage);
-            passages.later.insert(*address);
         }
-        let mut into: FxHashMap<u32, Vec<u32>> = FxHashMap::default();
-        let mut out_of: FxHashMap<u32, Vec<u32>> = FxHashMap::default();
-        for ((from, to), passage) in by_pair {
-            out_of.entry(from).or_default().push(passage);
-            into.entry(to).or_default().push(passage);
-        }
-        let mut copy = |entries: &Policies, to: &FxHashMap<u32, Vec<u32>>, old| {
-            for (key, value) in entries {
-                if old_subjects.contains(&key.subject) == old {
-                    for passage in to.get(&key.peer).into_iter().flatten() {
-                        passages.policies.insert(PolicyKey { peer: *passage, ..*key }, *value);
-                    }
-                }
-            }
-        };
-        copy(&self.present.policies, &out_of, true);
-        copy(&target.policies, &into, false);
-        passages
-    }
-
-    fn insert_policies<K: Kernel>(
-        &mut self,
-        kernel: &mut K,
-        entries: &[(PolicyKey, PolicyValue)],
-    ) -> Result<(), KernelError> {
-        note(&mut self.present.policies, entries, kernel.insert_policies(entries))
-    }
-
-    fn insert_cidrs_v4<K: Kernel>(
-        &mut self,
-        kernel: &mut K,
-        entries: &[((u32, weir_abi::policy::CidrV4), u32)],
-    ) -> Result<(), KernelError> {
-        let values: Vec<_> =
-            entries.iter().map(|((length, block), peer)| (*length, *block, *peer)).collect();
-        note(&mut self.present.cidrs_v4, entries, kernel.insert_cidrs_v4(&values))
-    }
-
-    fn insert_cidrs_v6<K: Kernel>(
-        &mut self,
-        kernel: &mut K,
-        entries: &[((u32, weir_abi::policy::CidrV6), u32)],
-    ) -> Result<(), KernelError> {
-        let values: Vec<_> =
-            entries.iter().map(|((length, block), peer)| (*length, *block, *peer)).collect();
-        note(&mut self.present.cidrs_v6, entries, kernel.insert_cidrs_v6(&values))
-    }
-
-    fn insert_identities<K: Kernel>(
-        &mut self,
-        kernel: &mut K,
-        entries: &[(Address, u32)],
-    ) -> Result<(), KernelError> {
-        note(&mut self.present.identities, entries, kernel.insert_identities(entries))
+        kernel.remove_cidrs_v4(&v4)?;
+        kernel.remove_cidrs_v6(&v6)?;
+        unsure.cidrs.clear();
+        let policies: Vec<_> = unsure.policies.iter().map(state::policy_key).collect();
+        kernel.remove_policies(&policies)?;
+        unsure.policies.clear();
+        Ok(())
     }
 }
 
-type Policies = FxHashMap<PolicyKey, PolicyValue>;
-
-/// The subjects by which a pod is judged.
-fn subjects_of(endpoint: &Endpoint) -> [u32; 2] {
-    [endpoint.enforced.subject, endpoint.audited.subject]
-}
-
-/// How addresses cross from the old state to the new one.
-#[derive(Debug, Default)]
-struct Passages {
-    /// Passage by address.
-    identities: FxHashMap<Address, u32>,
-    /// What old and new subjects may do with the passages.
-    policies: Policies,
-    /// Addresses that get their identity only after the pods have switched.
-    later: FxHashSet<Address>,
-}
-
-/// Notes what an insertion has made of the entries: after a failure some may have their value.
-fn note<K: Hash + Eq + Copy, V: Unsure>(
-    present: &mut FxHashMap<K, V>,
-    entries: &[(K, V)],
-    result: Result<(), KernelError>,
+fn insert_policies<K: Kernel>(
+    kernel: &mut K,
+    entries: &[(PolicyKey, PolicyEntry)],
 ) -> Result<(), KernelError> {
-    for (key, value) in entries {
-        present.insert(*key, if result.is_ok() { *value } else { V::UNSURE });
+    let entries: Vec<_> = entries
+        .iter()
+        .map(|(key, entry)| (state::policy_key(key), state::policy_value(entry)))
+        .collect();
+    kernel.insert_policies(&entries)
+}
+
+fn insert_cidrs<K: Kernel>(kernel: &mut K, entries: &[(CidrKey, u32)]) -> Result<(), KernelError> {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for (key, peer) in entries {
+        match state::block(key) {
+            Block::V4(length, block) => v4.push((length, block, *peer)),
+            Block::V6(length, block) => v6.push((length, block, *peer)),
+        }
     }
-    result
+    kernel.insert_cidrs_v4(&v4)?;
+    kernel.insert_cidrs_v6(&v6)
+}
+
+/// Each subject of `there` with its entries here and there, unless they are the same.
+fn changed<'a>(
+    here: &'a Contents,
+    there: &'a Contents,
+) -> impl Iterator<Item = (Arc<SubjectEntries>, &'a Arc<SubjectEntries>)> {
+    there.subjects.iter().filter_map(|(subject, there)| match here.subjects.get(subject) {
+        Some(here) if Arc::ptr_eq(here, there) => None,
+        Some(here) => Some((here.clone(), there)),
+        None => Some((Arc::default(), there)),
+    })
 }
 
 /// Entries of `target` that `present` does not have with the same value.
-fn missing<K: Hash + Eq + Copy, V: Unsure>(
-    present: &FxHashMap<K, V>,
-    target: &FxHashMap<K, V>,
-) -> Vec<(K, V)> {
-    target
-        .iter()
-        .filter(|(key, value)| present.get(key) != Some(value))
-        .map(|(key, value)| (*key, *value))
-        .collect()
+fn missing<'a, K: Hash + Eq + Copy, V: Copy + PartialEq>(
+    present: &'a FxHashMap<K, V>,
+    target: &'a FxHashMap<K, V>,
+) -> impl Iterator<Item = (K, V)> + 'a {
+    let entries = target.iter().filter(|(key, value)| present.get(key) != Some(*value));
+    entries.map(|(key, value)| (*key, *value))
 }
 
 /// Keys of `present` that `target` does not have.
-fn extra<K: Hash + Eq + Copy, V, S: std::hash::BuildHasher>(
-    present: &HashMap<K, V, S>,
-    target: &HashMap<K, V, S>,
-) -> Vec<K> {
-    present.keys().filter(|key| !target.contains_key(key)).copied().collect()
-}
-
-fn forget<K: Hash + Eq, V, S: std::hash::BuildHasher>(map: &mut HashMap<K, V, S>, keys: &[K]) {
-    for key in keys {
-        map.remove(key);
-    }
+fn extra<'a, K: Hash + Eq + Copy, V>(
+    present: &'a FxHashMap<K, V>,
+    target: &'a FxHashMap<K, V>,
+) -> impl Iterator<Item = K> + 'a {
+    present.keys().filter(|key| !target.contains_key(*key)).copied()
 }

@@ -29,7 +29,7 @@ use weir_policy::model::{
 use super::fake::Fake;
 use crate::directory::to_kernel;
 use crate::enforcer::Options;
-use crate::enforcer::state::{self, MapState};
+use crate::enforcer::state::{self, Contents, MapState};
 use crate::enforcer::update::Applier;
 
 const PORTS: [u16; 3] = [80, 81, 8080];
@@ -289,15 +289,19 @@ fn interface(pod: &str) -> u32 {
     pod.trim_start_matches("pod").parse().unwrap()
 }
 
-fn maps(compiled: &Compiled) -> MapState {
-    let mut maps = MapState::of(compiled);
+fn contents(compiled: &Compiled) -> Contents {
+    let mut contents = Contents::of(compiled);
     for endpoint in &compiled.endpoints {
         let interface = interface(&endpoint.pod);
         let options = Options::default();
         let entry = state::endpoint(interface, compiled.revision, endpoint, &options);
-        maps.endpoints.insert(interface, entry);
+        contents.endpoints.insert(interface, entry);
     }
-    maps
+    contents
+}
+
+fn maps(compiled: &Compiled) -> MapState {
+    MapState::from(&contents(compiled))
 }
 
 /// Watches that every answer is one of the two.
@@ -329,15 +333,21 @@ proptest! {
     #[test]
     fn every_answer_is_the_old_or_the_new_one(
         first in cluster(),
-        second in cluster(),
+        mut second in cluster(),
+        same_policies in any::<bool>(),
         fail_after in prop::option::weighted(0.3, 0usize..200),
         other_process in any::<bool>(),
     ) {
+        if same_policies {
+            // Pods that change sides between subjects that are there before and after.
+            second.policies = first.policies.clone();
+            second.tier_policies = first.tier_policies.clone();
+        }
         let mut compiler = Compiler::new();
         let (mut kernel, mut applier) = (Fake::default(), Applier::default());
         let old = compiler.compile(&first, Some("n1"));
         let old_maps = maps(&old);
-        prop_assert!(applier.update(&mut kernel, &old_maps).is_ok());
+        prop_assert!(applier.update(&mut kernel, contents(&old)).is_ok());
         prop_assert_eq!(&kernel.state, &old_maps);
 
         let new = compiler.compile(&second, Some("n1"));
@@ -345,7 +355,7 @@ proptest! {
         let wrong = Rc::default();
         kernel.observer = Some(observe(&old_maps, &new_maps, &wrong));
         kernel.fail_after = fail_after;
-        let result = applier.update(&mut kernel, &new_maps);
+        let result = applier.update(&mut kernel, contents(&new));
         prop_assert_eq!(wrong.borrow().clone(), None);
         match result {
             Ok(updated) if updated.leftovers.is_none() && updated.refused.is_empty() => {
@@ -359,7 +369,7 @@ proptest! {
         if other_process {
             applier = Applier::resume(kernel.state.clone());
         }
-        prop_assert!(applier.update(&mut kernel, &new_maps).is_ok());
+        prop_assert!(applier.update(&mut kernel, contents(&new)).is_ok());
         prop_assert_eq!(&kernel.state, &new_maps);
         prop_assert_eq!(wrong.borrow().clone(), None);
     }
