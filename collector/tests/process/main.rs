@@ -44,7 +44,7 @@ fn pod(name: &str, address: IpAddr) -> String {
 /// Rows as the relay stored them.
 fn stored(directory: &Path) -> Vec<Flow> {
     let mut rows = Vec::new();
-    let mut directories: Vec<PathBuf> = vec![directory.to_owned()];
+    let mut directories: Vec<PathBuf> = vec![directory.join("flows")];
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
