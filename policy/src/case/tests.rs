@@ -137,7 +137,7 @@ fn a_wrong_probe_is_explained() {
     );
     assert_eq!(
         explanation(2),
-        "Allowed: egress of x/b is not isolated by any policy; ingress of x/a is allowed by x/p[0]"
+        "Allowed: egress of x/b is not isolated by any policy; ingress of x/a is allowed by the 1st rule of x/p"
     );
     assert!(results[3].is_right());
     assert_eq!(results[3].misattributed, ["egress isolated by [], expected [x/p]"]);

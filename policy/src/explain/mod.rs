@@ -5,14 +5,21 @@
 //! | [`question`] | what may be asked, and which attempts that comes down to |
 //! | [`answer`] | the answer, as it is served |
 //! | [`trace`] | each policy and rule with the clause that matched or failed |
+//! | [`change`] | the nearest miss: the least change that would allow it |
+//! | [`yaml`], [`diff`] | that change as a change of the policy's text |
+//! | [`mistakes`] | mistakes that people make, by name |
 //! | [`sentences`] | all of it in one sentence |
 
 mod answer;
+mod change;
+mod diff;
 mod ends;
+mod mistakes;
 mod question;
 mod sentences;
 mod service;
 mod trace;
+mod yaml;
 
 use weir_flow::values::{PolicyRule, Verdict};
 
@@ -21,7 +28,9 @@ pub use answer::{
     PolicyTrace, RuleTrace, Side,
 };
 pub use question::{MAX_ATTEMPTS, Question, QuestionError};
+pub use yaml::policy_yaml;
 
+use self::change::Bench;
 use self::question::Attempts;
 use crate::evaluate::{Attempt, decide};
 use crate::model::{Cluster, Direction};
@@ -58,7 +67,7 @@ pub fn explain_attempt(
 
 /// Why an attempt is allowed or denied, in one sentence.
 pub fn sentence(cluster: &Cluster, attempt: &Attempt) -> String {
-    answer(cluster, attempt).sentence
+    answer(cluster, attempt, &Bench::new(cluster, &[])).sentence
 }
 
 /// `namespace/name[rule]`.
@@ -73,50 +82,70 @@ fn explain_all(
     cluster: &Cluster,
     question: Option<&Question>,
     attempts: &Attempts,
-    _originals: &[Original],
+    originals: &[Original],
 ) -> Explanation {
+    let bench = Bench::new(cluster, originals);
+    // Takes up the changes of all attempts, one after the other.
+    let mut all = bench.clone();
     let mut answers: Vec<Answer> = Vec::new();
     for attempt in &attempts.list {
-        let new = answer(cluster, attempt);
+        let new = answer(cluster, attempt, &bench);
+        change::changes(&mut all, attempt, &sides(&new.egress, &new.ingress));
         match answers.iter_mut().find(|answer| is_alike(answer, &new)) {
             Some(answer) => answer.attempts.extend(new.attempts),
             None => answers.push(new),
         }
     }
+    let mut mistakes = attempts.mistakes.clone();
+    for mistake in answers.iter().flat_map(|answer| &answer.mistakes) {
+        if !mistakes.contains(mistake) {
+            mistakes.push(mistake.clone());
+        }
+    }
     Explanation {
         sentence: sentences::whole(question, attempts, &answers),
-        verdict: sentences::overall(&answers),
+        verdict: match attempts.is_to_itself {
+            true => Overall::Allow,
+            false => sentences::overall(&answers),
+        },
         question: question.cloned(),
         notes: attempts.notes.clone(),
-        mistakes: Vec::new(),
-        diff: None,
+        mistakes,
+        diff: all.diff(),
         answers,
     }
 }
 
-fn answer(cluster: &Cluster, attempt: &Attempt) -> Answer {
+fn answer(cluster: &Cluster, attempt: &Attempt, bench: &Bench<'_>) -> Answer {
     let outcome = decide(cluster, attempt);
     let side = |direction| {
         let pod = cluster.pod_at(attempt.local(direction))?;
         Some(trace::side(cluster, pod, direction, attempt, outcome.decision(direction)?))
     };
     let (egress, ingress) = (side(Direction::Egress), side(Direction::Ingress));
-    let sides: Vec<&Side> = egress.iter().chain(&ingress).collect();
+    let sides = sides(&egress, &ingress);
     let has = |verdict| sides.iter().any(|side| side.verdict == verdict);
     let verdict = [Verdict::Deny, Verdict::Audit]
         .into_iter()
         .find(|verdict| has(*verdict))
         .unwrap_or(Verdict::Allow);
-    let changes = Vec::new();
+    let changes = match verdict {
+        Verdict::Allow => Vec::new(),
+        _ => change::changes(&mut bench.clone(), attempt, &sides),
+    };
     Answer {
         sentence: sentences::one(cluster, attempt, &sides, &changes),
         verdict,
         attempts: vec![view(cluster, attempt)],
         changes,
-        mistakes: Vec::new(),
+        mistakes: mistakes::find(cluster, attempt, &sides),
         egress,
         ingress,
     }
+}
+
+fn sides<'a>(egress: &'a Option<Side>, ingress: &'a Option<Side>) -> Vec<&'a Side> {
+    egress.iter().chain(ingress).collect()
 }
 
 fn view(cluster: &Cluster, attempt: &Attempt) -> AttemptView {

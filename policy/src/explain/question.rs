@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
+use super::answer::Mistake;
 use super::ends::{Holder, distance, holder};
 use super::service;
 use crate::evaluate::Attempt;
@@ -51,6 +52,10 @@ pub(super) struct Attempts {
     pub(super) list: Vec<Attempt>,
     /// What must be known about the question.
     pub(super) notes: Vec<String>,
+    /// Mistakes in what is asked for.
+    pub(super) mistakes: Vec<Mistake>,
+    /// Both ends are one pod's own address.
+    pub(super) is_to_itself: bool,
     /// The Service that is dialled.
     pub(super) service: Option<String>,
 }
@@ -68,7 +73,7 @@ pub(super) fn attempts(cluster: &Cluster, question: &Question) -> Result<Attempt
                 service.namespace, service.name
             )));
         }
-        End::Pod(pod) => addresses(cluster, pod, &mut found.notes),
+        End::Pod(pod) => addresses(cluster, pod, &mut found),
         End::Address(address) => vec![address],
     };
     let attempt = |source: IpAddr, destination: IpAddr, port: u16| Attempt {
@@ -100,13 +105,13 @@ pub(super) fn attempts(cluster: &Cluster, question: &Question) -> Result<Attempt
             true
         }
         End::Pod(pod) => {
-            let destinations = addresses(cluster, pod, &mut found.notes);
+            let destinations = addresses(cluster, pod, &mut found);
             if same_pod(pod) {
                 found.notes.push(format!(
-                    "{}/{} is both ends: what a pod sends to its own address never leaves it, so no \
-                     policy sees it and it is always allowed",
+                    "what {}/{} sends to its own address never leaves it, so no policy sees it",
                     pod.namespace, pod.name
                 ));
+                found.is_to_itself = true;
                 return Ok(found);
             }
             found.list = pairs(&destinations, question.port);
@@ -191,7 +196,7 @@ fn unknown_end(cluster: &Cluster, text: &str, field: &str) -> QuestionError {
 }
 
 /// Where a pod can be reached; a note if nowhere.
-fn addresses(cluster: &Cluster, pod: &Pod, notes: &mut Vec<String>) -> Vec<IpAddr> {
+fn addresses(cluster: &Cluster, pod: &Pod, found: &mut Attempts) -> Vec<IpAddr> {
     let name = format!("{}/{}", pod.namespace, pod.name);
     if pod.phase.is_terminal() {
         let taken = pod.addresses.iter().find_map(|&address| {
@@ -199,23 +204,33 @@ fn addresses(cluster: &Cluster, pod: &Pod, notes: &mut Vec<String>) -> Vec<IpAdd
                 format!("; its address {address} now belongs to {}/{}", other.namespace, other.name)
             })
         });
-        notes.push(format!(
+        found.notes.push(format!(
             "{name} has ended ({:?}): it sends and receives nothing, and policies no longer count \
              it{}",
             pod.phase,
             taken.unwrap_or_default()
         ));
+        found.mistakes.push(Mistake {
+            id: "ended_pod",
+            sentence: format!("{name} has ended"),
+            fix: "ask about a pod that runs".into(),
+        });
         return Vec::new();
     }
     if pod.addresses.is_empty() {
-        notes.push(format!(
+        found.mistakes.push(Mistake {
+            id: "no_address",
+            sentence: format!("{name} has no address yet"),
+            fix: "wait until the pod has started, and see its events if it does not".into(),
+        });
+        found.notes.push(format!(
             "{name} has no address yet ({:?}): policies begin to count it, as subject and as peer, \
              when it has one",
             pod.phase
         ));
     }
     if pod.host_network {
-        notes.push(format!(
+        found.notes.push(format!(
             "{name} is on its node's network: no policy applies to it, and selectors never match \
              it; others see the node's address"
         ));

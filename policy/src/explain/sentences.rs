@@ -2,11 +2,11 @@
 
 use weir_flow::values::{Direction, PolicyRule, Reason, Verdict};
 
+use super::Question;
 use super::answer::{Answer, AttemptView, Change, Outcome, Overall, PolicyTrace, RuleTrace, Side};
 use super::ends::{Holder, holder, labels_text, name, pod_name, telling_labels};
 use super::question::Attempts;
-use super::{Question, rule_text};
-use crate::evaluate::Attempt;
+use crate::evaluate::{Attempt, NETWORK_POLICY};
 use crate::model::Cluster;
 
 /// The answer in one sentence.
@@ -21,6 +21,9 @@ pub(super) fn whole(
         (None, None) => "it".to_owned(),
     };
     match answers {
+        [] if attempts.is_to_itself => {
+            format!("Allowed: {}", attempts.notes.last().map_or("", String::as_str))
+        }
         [] => {
             let asked = question.map_or_else(String::new, |question| {
                 let Question { from, port, protocol, .. } = question;
@@ -35,20 +38,25 @@ pub(super) fn whole(
             let denied = many.iter().filter(|answer| answer.verdict == Verdict::Deny);
             let denied_count: usize = denied.clone().map(|answer| answer.attempts.len()).sum();
             let first_denied = denied.clone().next().unwrap_or(&many[0]);
-            let what = if attempts.service.is_some() { "ways behind" } else { "ways to" };
+            let what = if attempts.service.is_some() { "addresses behind" } else { "addresses of" };
+            let reason = first_denied.sentence.trim_start_matches("Denied: ");
             match denied_count {
-                0 => format!("Allowed, for different reasons: {}", many[0].sentence),
+                0 => format!("Allowed, for different reasons: {}", plain(&many[0].sentence)),
                 _ if denied_count == total => {
-                    format!("Denied, for different reasons: {}", first_denied.sentence)
+                    format!("Denied, for different reasons: {reason}")
                 }
                 _ => format!(
-                    "Denied for {denied_count} of {total} {what} {to} ({}): {}",
+                    "Denied at {denied_count} of {total} {what} {to} ({}): {reason}",
                     listed(first_denied.attempts.iter().map(destination).collect(), 3),
-                    lower(&first_denied.sentence)
                 ),
             }
         }
     }
+}
+
+/// A sentence without the verdict that it begins with.
+fn plain(sentence: &str) -> &str {
+    sentence.split_once(": ").map_or(sentence, |(_, reason)| reason)
 }
 
 fn destination(view: &AttemptView) -> String {
@@ -71,11 +79,6 @@ pub(super) fn listed(mut names: Vec<String>, most: usize) -> String {
         }
         (_, None) => "none".to_owned(),
     }
-}
-
-fn lower(sentence: &str) -> String {
-    let mut letters = sentence.chars();
-    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 /// The verdict on all answers.
@@ -128,7 +131,7 @@ fn why(side: &Side) -> String {
         Reason::NoPolicy => "is not isolated by any policy".to_owned(),
         Reason::NodeTraffic => "is always open to the pod's own node".to_owned(),
         _ => {
-            let rules: Vec<String> = side.rules.iter().map(rule_text).collect();
+            let rules: Vec<String> = side.rules.iter().map(rule_phrase).collect();
             format!("is allowed by {}", listed(rules, 4))
         }
     }
@@ -138,8 +141,7 @@ fn why(side: &Side) -> String {
 fn refusal(cluster: &Cluster, attempt: &Attempt, side: &Side, changes: &[Change]) -> String {
     let subject = format!("{} of {}", side.direction, side.pod);
     if side.reason == Reason::ExplicitDeny {
-        let rules: Vec<String> =
-            side.rules.iter().map(|rule| format!("{} {}", rule.kind, rule_name(rule))).collect();
+        let rules: Vec<String> = side.rules.iter().map(rule_phrase).collect();
         return format!("{subject} is denied by {}", listed(rules, 4));
     }
     let isolating: Vec<String> = side.isolated_by.iter().map(PolicyRule::qualified_name).collect();
@@ -163,9 +165,27 @@ fn refusal(cluster: &Cluster, attempt: &Attempt, side: &Side, changes: &[Change]
                 .any(|policy| policy.outcome == Outcome::Isolates && !policy.rules.is_empty());
             let (which, have) = if alone { ("which", "has") } else { ("and they", "have") };
             let what = if rules { "no rule that comes near" } else { "no rules at all" };
-            format!("{isolated}, {which} {have} {what}")
+            let other = change.filter(|change| !change.new && change.rule.is_none());
+            let other = other.and_then(|change| unselecting(side, change)).unwrap_or_default();
+            format!("{isolated}, {which} {have} {what}{other}")
         }
     }
+}
+
+/// A policy that would allow it and does not select the pod, with the clause that keeps it from it.
+fn unselecting(side: &Side, change: &Change) -> Option<String> {
+    let policy = side.policies.iter().find(|policy| {
+        policy.outcome == Outcome::NotSelected
+            && policy.name == change.name
+            && policy.namespace == change.namespace
+    })?;
+    let clause = policy.subject.iter().find(|clause| !clause.matched)?;
+    let wants = clause.text.strip_prefix("wants ").unwrap_or(&clause.text);
+    Some(format!(
+        "; {} would allow it but asks for {}",
+        qualified(policy),
+        wants.replacen("; ", ", and ", 1)
+    ))
 }
 
 /// The rule that a change is about, else the one that covers at least one half of the attempt.
@@ -246,13 +266,18 @@ fn qualified(policy: &PolicyTrace) -> String {
     format!("{}/{}", policy.namespace, policy.name)
 }
 
-fn rule_name(rule: &PolicyRule) -> String {
+/// "the 1st rule of shop/db".
+fn rule_phrase(rule: &PolicyRule) -> String {
+    let kind = match rule.kind.as_str() {
+        NETWORK_POLICY => String::new(),
+        kind => format!("{kind} "),
+    };
     match rule.rule {
         Some(index) => {
             let index = usize::try_from(index).unwrap_or(usize::MAX);
-            format!("{} (its {} rule)", rule.qualified_name(), ordinal(index))
+            format!("the {} rule of {kind}{}", ordinal(index), rule.qualified_name())
         }
-        None => rule.qualified_name(),
+        None => format!("{kind}{}", rule.qualified_name()),
     }
 }
 

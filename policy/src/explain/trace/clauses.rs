@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::super::answer::{Clause, protocol_text};
-use super::super::ends::{Holder, holder, host_network_pods, name, pod_name};
+use super::super::ends::{Holder, holder, host_network_pods, labels_text, name, pod_name};
 use crate::evaluate::Attempt;
 use crate::model::{
     Cluster, Direction, Labels, Operator, Peer, Pod, Port, PortRule, Requirement, Selector,
@@ -93,6 +93,16 @@ pub(in crate::explain) fn requirement_text(requirement: &Requirement) -> String 
         Operator::Exists => format!("{key} Exists"),
         Operator::DoesNotExist => format!("{key} DoesNotExist"),
     }
+}
+
+/// `app=web,tier NotIn (db)`; empty for everything.
+pub(in crate::explain) fn selector_text(selector: &Selector) -> String {
+    let mut parts = Vec::new();
+    if !selector.labels.is_empty() {
+        parts.push(labels_text(&selector.labels));
+    }
+    parts.extend(selector.expressions.iter().map(requirement_text));
+    parts.join(",")
 }
 
 /// A peer of a NetworkPolicy in `namespace` against the other end.
