@@ -147,7 +147,6 @@ impl Health {
     }
 
     /// What came of denying a packet on purpose.
-    #[expect(dead_code, reason = "the test itself comes with the pinned programs")]
     pub(crate) fn set_self_test(&self, self_test: SelfTest) {
         self.self_test.set(i64::from(self_test.passed));
         self.words().self_test = Some(self_test);

@@ -10,6 +10,7 @@
 //! | [`join`] | events and counters with names, as Arrow batches |
 //! | [`uplink`] | to the relay, and kept until it has them |
 //! | `objects` | the cluster's objects, each version, to the relay |
+//! | [`node_state`] | what a node's next collector needs to know |
 //! | [`collector`] | all of it as a process |
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
@@ -20,9 +21,10 @@ mod health;
 pub mod join;
 pub mod kernel;
 mod netlink;
+pub mod node_state;
 mod objects;
 pub mod source;
 pub mod uplink;
 
-pub use collector::{Collector, CollectorConfig, CollectorError};
+pub use collector::{Collector, CollectorConfig, CollectorError, Uninstalled, uninstall};
 pub use enforcer::Enforcer;

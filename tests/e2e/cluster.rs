@@ -71,6 +71,7 @@ impl Cluster {
         let mut command = Command::new(binary());
         command
             .args(["collector", "--cluster", "lab", "--node", node, "--interval", INTERVAL])
+            .args(["--pins", "none", "--state", "none"])
             .arg("--manifests")
             .arg(&self.manifests)
             .arg("--relay")

@@ -1,7 +1,7 @@
 //! `weir collector`: the node agent.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,7 +10,9 @@ use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use weir_collector::enforcer::{Established, Startup};
-use weir_collector::{Collector, CollectorConfig};
+use weir_collector::kernel::{DEFAULT_PINS, safe_name};
+use weir_collector::node_state::DEFAULT_STATE;
+use weir_collector::{Collector, CollectorConfig, uninstall};
 use weir_service::admin::Readiness;
 use weir_service::settings::{self, Period, required};
 use weir_service::shutdown::Parts;
@@ -20,8 +22,15 @@ use super::process::{Process, STOP_DEADLINE, spawn_admin};
 /// Name of the cluster where nobody gave one.
 const DEFAULT_CLUSTER: &str = "default";
 
+/// In place of a directory: do without.
+const NONE: &str = "none";
+
 #[derive(Debug, Args)]
 pub(crate) struct CollectorCommand {
+    /// Removes all that this node's collector has left, takes the programs off its pods'
+    /// interfaces, and ends. Takes --node, --pins and --state.
+    #[arg(long)]
+    uninstall: bool,
     #[command(flatten)]
     process: Process,
     #[command(flatten)]
@@ -56,6 +65,15 @@ struct CollectorSettings {
     /// Would-be denies pass and are reported as `audit` [default: false].
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     audit: Option<bool>,
+    /// Directory of a BPF file system in which this node's programs, links and maps are pinned, so
+    /// that they stay in force when the collector ends; `none`: they go with it
+    /// [default: /sys/fs/bpf/weir/NODE].
+    #[arg(long, value_name = "DIR")]
+    pins: Option<PathBuf>,
+    /// Directory for what this node's next collector needs to know; `none` only without pins
+    /// [default: /var/lib/weir/collector/NODE].
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Bytes kept until the relay has acknowledged them [default: 67108864].
     #[arg(long, value_name = "BYTES")]
     unacknowledged_bytes: Option<usize>,
@@ -82,6 +100,13 @@ impl CollectorCommand {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         self.process.start_logs()?;
         let settings = settings::merge(self.settings, self.process.config())?;
+        if self.uninstall {
+            let node = required(settings.node, "node")?;
+            let pins = directory(settings.pins, DEFAULT_PINS, &node);
+            let state = directory(settings.state, DEFAULT_STATE, &node);
+            println!("{node}: {}", uninstall(pins.as_deref(), state.as_deref())?);
+            return Ok(ExitCode::SUCCESS);
+        }
         let admin = settings.admin;
         let collector = Collector::start(settings.into_config()?)?;
         let mut registry = Registry::default();
@@ -104,9 +129,12 @@ impl CollectorCommand {
 
 impl CollectorSettings {
     fn into_config(self) -> Result<CollectorConfig, settings::SettingsError> {
+        let node = required(self.node, "node")?;
+        let pins = directory(self.pins, DEFAULT_PINS, &node);
+        let state = directory(self.state, DEFAULT_STATE, &node);
         let mut config = CollectorConfig::new(
             self.cluster.unwrap_or_else(|| DEFAULT_CLUSTER.into()),
-            required(self.node, "node")?,
+            node,
             required(self.manifests, "manifests")?,
             self.relay.unwrap_or_else(|| "http://127.0.0.1:4246".into()),
         );
@@ -121,9 +149,19 @@ impl CollectorSettings {
             Some(EstablishedSetting::Keep) => Established::Keep,
             None => config.established,
         };
+        (config.pins, config.state) = (pins, state);
         config.audit = self.audit.unwrap_or(config.audit);
         config.unacknowledged_bytes =
             self.unacknowledged_bytes.unwrap_or(config.unacknowledged_bytes);
         Ok(config)
+    }
+}
+
+/// A node's directory: the one that was chosen, none, or its own among those of all nodes.
+fn directory(chosen: Option<PathBuf>, of_nodes: &str, node: &str) -> Option<PathBuf> {
+    match chosen {
+        Some(path) if path.as_os_str() == NONE => None,
+        Some(path) => Some(path),
+        None => Some(Path::new(of_nodes).join(safe_name(node))),
     }
 }

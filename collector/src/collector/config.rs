@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::enforcer::{EnforceError, Established, Startup};
 use crate::kernel::{DatapathOptions, KernelError};
+use crate::node_state::NodeStateError;
 use crate::source::SourceError;
 use crate::uplink::RelayAddressError;
 
@@ -29,6 +30,11 @@ pub struct CollectorConfig {
     pub audit: bool,
     /// Sizes of the kernel's maps.
     pub datapath: DatapathOptions,
+    /// Directory of a BPF file system in which this node's programs, links and maps are pinned, so
+    /// that they stay in force when the collector ends. Default none: they go with it.
+    pub pins: Option<PathBuf>,
+    /// Directory for what the node's next collector needs to know; pins need one. Default none.
+    pub state: Option<PathBuf>,
     /// Bytes kept until the relay has acknowledged them. Default 64 MiB.
     pub unacknowledged_bytes: usize,
     /// How long the relay has for the last acknowledgements when the collector is told to stop.
@@ -54,6 +60,8 @@ impl CollectorConfig {
             established: Established::default(),
             audit: false,
             datapath: DatapathOptions::default(),
+            pins: None,
+            state: None,
             unacknowledged_bytes: 64 << 20,
             drain: Duration::from_secs(5),
         }
@@ -72,6 +80,9 @@ pub enum CollectorError {
     /// The kernel cannot be used.
     #[error(transparent)]
     Enforce(#[from] EnforceError),
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    State(#[from] NodeStateError),
     /// Rings or tables cannot be read.
     #[error(transparent)]
     Kernel(#[from] KernelError),

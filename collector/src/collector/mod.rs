@@ -4,6 +4,7 @@ mod config;
 mod report;
 mod stage;
 mod threads;
+mod uninstall;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -13,19 +14,21 @@ use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use weir_flow::wire::CollectorStatus;
+use weir_flow::wire::{CollectorStatus, SelfTest};
 
 use crate::enforcer::{EnforceError, Enforcer, Options};
 use crate::health::Health;
 use crate::join::Joiner;
-use crate::kernel::{RingReader, TableScanner};
+use crate::kernel::{self, RingReader, TableScanner};
 use crate::netlink::Changes;
+use crate::node_state::NodeState;
 use crate::objects::Teller;
 use crate::source::{ClusterSource, ManifestDirectory};
 use crate::uplink::{OutboxHandle, RelayAddress, StatusSource, Uplink};
 pub use config::{CollectorConfig, CollectorError};
 use report::Report;
 use stage::Stage;
+pub use uninstall::{Uninstalled, uninstall};
 
 /// Work handed from one thread to the next ahead of it.
 const WORK_AHEAD: usize = 16;
@@ -42,6 +45,7 @@ pub struct Collector {
     scanner: TableScanner,
     changes: Changes,
     health: Arc<Health>,
+    state: Option<NodeState>,
 }
 
 impl Collector {
@@ -63,20 +67,38 @@ impl Collector {
             let problem = "is longer than an hour";
             return Err(CollectorError::Setting { setting: "interval", problem });
         }
+        if config.pins.is_some() && config.state.is_none() {
+            let problem = "needs a state directory: what is pinned has no meaning without it";
+            return Err(CollectorError::Setting { setting: "pins", problem });
+        }
         let relay: RelayAddress = config.relay.parse()?;
         let source = ManifestDirectory::open(Path::new(&config.manifests))?;
+        let state = config.state.as_deref().map(NodeState::open).transpose()?;
+        let health = Arc::new(Health::default());
+        let proved = kernel::self_test(&config.datapath)?;
+        tracing::info!("self-test: {proved}");
+        health.set_self_test(SelfTest {
+            passed: true,
+            message: proved.to_string(),
+            time_ns: unix_time_ns(),
+        });
         let mut enforcer = Enforcer::new(Options {
             node: config.node.clone(),
             startup: config.startup,
             established: config.established,
             audit: config.audit,
             datapath: config.datapath.clone(),
+            pins: config.pins.clone(),
+            state: config.state.clone(),
         })?;
+        for finding in enforcer.findings() {
+            tracing::warn!("{finding}");
+        }
+        health.set_problems("restart", enforcer.findings().to_vec());
         let reader = enforcer.kernel().reader()?;
         let scanner = enforcer.kernel().scanner()?;
         let changes = Changes::listen().map_err(EnforceError::Network)?;
-        let health = Arc::new(Health::default());
-        Ok(Self { config, relay, source, enforcer, reader, scanner, changes, health })
+        Ok(Self { config, relay, source, enforcer, reader, scanner, changes, health, state })
     }
 
     /// Offers the collector's metrics, `weir_collector_…`.
@@ -97,7 +119,10 @@ impl Collector {
     /// # Errors
     /// A part failed.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), CollectorError> {
-        let Self { config, relay, source, enforcer, reader, scanner, changes, health } = self;
+        let Self { config, relay, source, enforcer, reader, scanner, changes, health, state } =
+            self;
+        // Held until the end.
+        let _state = state;
         // Dropped with this future: then everything stops, orderly or not.
         let tokens: [CancellationToken; 4] = Default::default();
         let _guards = tokens.clone().map(CancellationToken::drop_guard);
@@ -145,7 +170,7 @@ impl Collector {
             relay: relay.clone(),
             cluster: config.cluster.clone(),
             node: config.node.clone(),
-            epoch: epoch(),
+            epoch: unix_time_ns(),
         };
         let teller = teller.run(told_states, health.clone(), stop_uplink.clone(), config.drain);
         let mut teller = tokio::spawn(teller);
@@ -227,15 +252,15 @@ fn uplink(
     Uplink {
         relay,
         collector: format!("{}/{}", config.cluster, config.node),
-        epoch: epoch(),
+        epoch: unix_time_ns(),
         outbox,
         status,
         connected: Arc::new(move |connected| health.set_connected(connected)),
     }
 }
 
-/// When this process began to be a collector, nanoseconds since 1970.
-fn epoch() -> u64 {
+/// Nanoseconds since 1970.
+fn unix_time_ns() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }

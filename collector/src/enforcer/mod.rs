@@ -3,9 +3,14 @@
 //! A cluster state is compiled, each local pod's interface is found, programs are attached, and
 //! the maps are brought to the new revision without a gap. What the kernel will name in its events
 //! is written into the directory before the kernel can name it.
+//!
+//! Where programs and maps outlive the process ([`Options::pins`]), the next process goes on where
+//! this one was: what the numbers in the maps mean is written down before the maps learn them.
 
 mod crossing;
 mod host;
+mod journal;
+mod resume;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -13,15 +18,20 @@ mod update;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use weir_policy::Cluster;
 use weir_policy::compile::{Compiled, Compiler};
 use weir_policy::model::{Node, Pod, precedence};
 
 use crate::directory::{DirectoryWriter, SharedDirectory};
-use crate::kernel::{Datapath, DatapathOptions, KernelError, KernelMaps, MonotonicClock};
+use crate::kernel::{
+    Datapath, DatapathOptions, KernelError, KernelMaps, MapContents, MonotonicClock,
+};
 pub use host::{Host, Network};
+use journal::{Journal, Known, Record};
 use state::Contents;
 use update::Applier;
 pub use update::UpdateError;
@@ -59,6 +69,12 @@ pub struct Options {
     pub audit: bool,
     /// Sizes of the kernel's maps.
     pub datapath: DatapathOptions,
+    /// Where programs, links and maps are pinned, for this node alone. None: they go with the
+    /// process.
+    pub pins: Option<PathBuf>,
+    /// The node's state directory, which goes with the pins. The caller sees to it that no other
+    /// process uses it. None: the next process knows nothing of the numbers that this one gave out.
+    pub state: Option<PathBuf>,
 }
 
 /// The kernel as the enforcer uses it; the seam for tests without one.
@@ -75,6 +91,41 @@ pub trait Kernel: KernelMaps {
     fn detach(&mut self, ifindex: u32) -> Result<(), KernelError>;
     /// Returns once no packet is being judged by what was in the maps before the call.
     fn settle(&mut self);
+    /// Interfaces with programs: attached here, or pinned by a process before.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    fn attached(&self) -> Result<Vec<u32>, KernelError> {
+        Ok(Vec::new())
+    }
+    /// A name for the maps that no others have. None: they go with the process.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    fn name(&self) -> Result<Option<String>, KernelError> {
+        Ok(None)
+    }
+    /// What a process before has left in the maps, if it was in force.
+    ///
+    /// # Errors
+    /// The maps cannot be read.
+    fn left(&self) -> Result<Option<MapContents>, KernelError> {
+        Ok(None)
+    }
+    /// Puts this process's programs in the places of those that use the same maps.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn take_over(&mut self) -> Result<(), KernelError> {
+        Ok(())
+    }
+    /// All that is wanted is in force: what a process before has left besides may go.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    fn commit(&mut self) -> Result<(), KernelError> {
+        Ok(())
+    }
 }
 
 impl Kernel for Datapath {
@@ -92,6 +143,26 @@ impl Kernel for Datapath {
         if rustix::thread::membarrier(rustix::thread::MembarrierCommand::Global).is_err() {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
+    }
+
+    fn attached(&self) -> Result<Vec<u32>, KernelError> {
+        Datapath::attached(self)
+    }
+
+    fn name(&self) -> Result<Option<String>, KernelError> {
+        self.maps_name()
+    }
+
+    fn left(&self) -> Result<Option<MapContents>, KernelError> {
+        self.adopted().then(|| self.contents()).transpose()
+    }
+
+    fn take_over(&mut self) -> Result<(), KernelError> {
+        Datapath::take_over(self)
+    }
+
+    fn commit(&mut self) -> Result<(), KernelError> {
+        Datapath::commit(self)
     }
 }
 
@@ -148,10 +219,21 @@ pub enum EnforceError {
     /// The node's interfaces and routes cannot be read.
     #[error("the node's interfaces and routes cannot be read: {0}")]
     Network(#[from] std::io::Error),
+    /// What the maps are about to be told cannot be written down.
+    #[error(
+        "the state directory cannot be written, the policy in force stays as it is: {}: {source}",
+        .directory.display()
+    )]
+    Journal {
+        /// The directory.
+        directory: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
 }
 
 /// One instance of a pod: a pod of the same name elsewhere is another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Instance {
     namespace: String,
     pod: String,
@@ -173,10 +255,21 @@ pub struct Enforcer<K = Datapath, N = Host> {
     compiler: Compiler,
     applier: Applier,
     directory: DirectoryWriter,
+    journal: Option<Journal>,
+    /// What was found at the start, in words.
+    findings: Vec<String>,
+    /// Interfaces with this process's programs.
     attached: HashSet<u32>,
+    /// Interfaces with programs of a process before that use other maps.
+    older: HashSet<u32>,
     instances: HashMap<Instance, u32>,
     last_endpoint: u32,
     last: Option<Last>,
+    /// Something could not be attached, detached or tidied up.
+    unfinished: bool,
+    /// Everything of a process before that is not wanted was removed.
+    committed: bool,
+    applied: Option<Applied>,
 }
 
 /// The last state put in force.
@@ -191,13 +284,20 @@ struct Last {
 }
 
 impl Enforcer {
-    /// Loads the programs.
+    /// Loads the programs, and takes over what is pinned: it stays as it is in force until the
+    /// first cluster state is [applied](Self::apply).
     ///
     /// # Errors
-    /// Missing privileges, or a kernel without BPF.
+    /// Missing privileges, or a kernel without BPF, or what is pinned or written down cannot be
+    /// read.
     pub fn new(options: Options) -> Result<Self, EnforceError> {
-        let kernel = Datapath::load(&options.datapath)?;
-        Ok(Self::with(options, kernel, Host::new()?))
+        let kernel = match &options.pins {
+            Some(pins) => Datapath::load_pinned(&options.datapath, pins)?,
+            None => Datapath::load(&options.datapath)?,
+        };
+        let mut enforcer = Self::with(options, kernel, Host::new()?);
+        enforcer.resume()?;
+        Ok(enforcer)
     }
 }
 
@@ -211,10 +311,16 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
             compiler: Compiler::new(),
             applier: Applier::default(),
             directory: DirectoryWriter::default(),
+            journal: None,
+            findings: Vec::new(),
             attached: HashSet::new(),
+            older: HashSet::new(),
             instances: HashMap::new(),
             last_endpoint: 0,
             last: None,
+            unfinished: false,
+            committed: false,
+            applied: None,
         }
     }
 
@@ -228,9 +334,16 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         self.directory.shared()
     }
 
-    /// Takes the programs off every interface.
+    /// What was wrong with what a process before has left, in words.
+    pub fn findings(&self) -> &[String] {
+        &self.findings
+    }
+
+    /// Takes the programs off every interface, unless they are to stay.
     pub(crate) fn release(&mut self) {
-        self.leave(&BTreeMap::new());
+        if self.options.pins.is_none() {
+            self.leave(&HashSet::new());
+        }
     }
 
     /// Entries of each map that user space writes.
@@ -258,7 +371,8 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         self.install(Last { given, cluster: cluster.into(), compiled: compiled.into(), places })
     }
 
-    /// Looks whether pods have moved or this node's addresses changed, and follows.
+    /// Looks whether pods have moved or this node's addresses changed, and follows. Tries again
+    /// what could not be attached or detached.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
@@ -268,10 +382,12 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
             return self.apply(&last.given).map(Some);
         }
         let places = self.places(&last.compiled)?;
-        if places == last.places {
+        if places == last.places && !self.unfinished {
             return Ok(None);
         }
-        self.install(Last { places, ..last }).map(Some)
+        let before = self.applied.clone();
+        let applied = self.install(Last { places, ..last })?;
+        Ok((before.as_ref() != Some(&applied)).then_some(applied))
     }
 
     /// The cluster, with this node's own addresses added to what it says of the node.
@@ -290,15 +406,12 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
     fn install(&mut self, next: Last) -> Result<Applied, EnforceError> {
         let revision = next.compiled.revision;
         let (mut chosen, mut unenforced) = self.choose(&next);
-        chosen.retain(|interface, index| {
-            let why = match self.kernel_attach(*interface) {
-                Ok(()) => return true,
-                Err(error) => error.to_string(),
-            };
-            unenforced.push(self::unenforced(&next, *index, why));
-            false
-        });
-        let endpoints = self.announce(&next, &chosen);
+        let wanted: HashSet<u32> = chosen.keys().copied().collect();
+        let (endpoints, news) = self.announce(&next, &chosen);
+        if let Err(error) = self.write_down(news) {
+            self.hold_back(&next, &chosen, &endpoints);
+            return Err(error);
+        }
 
         let mut target = Contents::of(&next.compiled);
         for (interface, index) in &chosen {
@@ -317,6 +430,7 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
                 return Err(error.into());
             }
         };
+        self.unfinished = false;
         for (interface, error) in updated.refused {
             if let Some(index) = chosen.remove(&interface) {
                 unenforced.push(self::unenforced(&next, index, error.to_string()));
@@ -324,8 +438,17 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         }
         if let Some(error) = updated.leftovers {
             tracing::warn!(%error, "old entries could not be removed; the next update tries again");
+            self.unfinished = true;
         }
-        self.leave(&chosen);
+        // Only now: a packet that meets the programs meets its pod's policy.
+        chosen.retain(|interface, index| {
+            let Err(error) = self.kernel_attach(*interface) else { return true };
+            unenforced.push(self::unenforced(&next, *index, error.to_string()));
+            self.unfinished = true;
+            false
+        });
+        self.leave(&wanted);
+        self.commit();
         let enforced = chosen
             .iter()
             .map(|(interface, index)| {
@@ -339,7 +462,9 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
             })
             .collect();
         self.last = Some(next);
-        Ok(Applied { revision, enforced, unenforced })
+        let applied = Applied { revision, enforced, unenforced };
+        self.applied = Some(applied.clone());
+        Ok(applied)
     }
 
     /// One pod, by its index in the compiled endpoints, for each interface.
@@ -374,17 +499,38 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         if !self.attached.contains(&interface) {
             self.kernel.attach(interface)?;
             self.attached.insert(interface);
+            self.older.remove(&interface);
         }
         Ok(())
     }
 
-    /// Tells the directory what the kernel is about to learn. Returns endpoints by interface.
-    fn announce(&mut self, next: &Last, chosen: &BTreeMap<u32, usize>) -> HashMap<u32, u32> {
+    /// Removes what a process before has left and nobody wants, once all that is wanted is there.
+    fn commit(&mut self) {
+        if self.committed || self.unfinished {
+            return;
+        }
+        match self.kernel.commit() {
+            Ok(()) => self.committed = true,
+            Err(error) => {
+                tracing::warn!(%error, "what a collector before has left cannot be removed");
+                self.unfinished = true;
+            }
+        }
+    }
+
+    /// Tells the directory what the kernel is about to learn. Returns endpoints by interface, and
+    /// what is to be written down of them.
+    fn announce(
+        &mut self,
+        next: &Last,
+        chosen: &BTreeMap<u32, usize>,
+    ) -> (HashMap<u32, u32>, Vec<Record>) {
         let now = MonotonicClock::now_ns();
         self.directory.set_cluster(&next.cluster, now);
         let pods = local_pods(&next.cluster);
         let mut endpoints = HashMap::new();
         let mut instances = HashMap::new();
+        let mut news = Vec::new();
         for (interface, index) in chosen {
             let compiled = &next.compiled.endpoints[*index];
             let instance = Instance {
@@ -395,6 +541,7 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
             };
             let endpoint = self.instances.get(&instance).copied().unwrap_or_else(|| {
                 self.last_endpoint += 1;
+                news.push(Record::Endpoint(self.last_endpoint, instance.clone()));
                 self.last_endpoint
             });
             if let Some(pod) = pods.get(&(compiled.namespace.as_str(), compiled.pod.as_str())) {
@@ -406,12 +553,13 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         for (instance, endpoint) in &self.instances {
             if !instances.contains_key(instance) {
                 self.directory.remove_endpoint(*endpoint, now);
+                news.push(Record::Gone(*endpoint));
             }
         }
         self.instances = instances;
         self.directory.set_rule_sets(self.compiler.rule_sets());
         self.directory.publish();
-        endpoints
+        (endpoints, news)
     }
 
     /// After a failed update: pods that have no policy in force yet say so.
@@ -422,7 +570,8 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         endpoints: &HashMap<u32, u32>,
     ) {
         for (interface, index) in chosen {
-            if self.applier.present().endpoints.contains_key(interface) {
+            let in_force = self.applier.present().endpoints.contains_key(interface);
+            if in_force && self.attached.contains(interface) || self.older.contains(interface) {
                 continue;
             }
             let endpoint = state::unready_endpoint(
@@ -431,27 +580,33 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
                 &next.compiled.endpoints[*index].addresses,
                 self.options.startup,
             );
-            let set = self.applier.set_endpoint(&mut self.kernel, *interface, endpoint);
-            if let Err(error) = set {
+            let set = if in_force {
+                Ok(())
+            } else {
+                self.applier.set_endpoint(&mut self.kernel, *interface, endpoint)
+            };
+            if let Err(error) = set.and_then(|()| self.kernel_attach(*interface)) {
                 tracing::error!(interface, %error, "a pod without policy cannot be marked as such");
             }
         }
     }
 
     /// Detaches from the interfaces of pods that are gone.
-    fn leave(&mut self, chosen: &BTreeMap<u32, usize>) {
-        let kernel = &mut self.kernel;
-        self.attached.retain(|interface| {
-            if chosen.contains_key(interface) {
-                return true;
-            }
-            match kernel.detach(*interface) {
-                Ok(()) | Err(KernelError::NoInterface { .. }) => {}
+    fn leave(&mut self, wanted: &HashSet<u32>) {
+        let all: Vec<u32> = self.attached.union(&self.older).copied().collect();
+        for interface in all.into_iter().filter(|interface| !wanted.contains(interface)) {
+            match self.kernel.detach(interface) {
+                Ok(()) | Err(KernelError::NoInterface { .. }) => {
+                    self.attached.remove(&interface);
+                    self.older.remove(&interface);
+                }
                 // Without an endpoint the programs let everything pass.
-                Err(error) => tracing::warn!(interface, %error, "programs stay attached"),
+                Err(error) => {
+                    tracing::warn!(interface, %error, "programs stay attached for now");
+                    self.unfinished = true;
+                }
             }
-            false
-        });
+        }
     }
 }
 

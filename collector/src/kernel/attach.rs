@@ -25,6 +25,11 @@ const HANDLE: TcHandle = TcHandle::new(0x5745, 0x4952);
 const PRIORITY_FROM_POD: u16 = 7;
 const PRIORITY_TO_POD: u16 = 65_000;
 
+/// Another one at each start of the kernel.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// Index of the loopback interface in every network namespace.
+const LOOPBACK: u32 = 1;
+
 impl Datapath {
     /// Attaches both programs to the host side of a pod's veth. Doing so again is no error. Where
     /// pinned ones are attached, these take their places in one step.
@@ -80,6 +85,20 @@ impl Datapath {
         self.pins.as_ref().is_some_and(Pins::adopted)
     }
 
+    /// What no other maps are called, before or after a restart of the node. None: they are not
+    /// pinned.
+    pub fn maps_name(&self) -> Result<Option<String>, KernelError> {
+        if self.pins.is_none() {
+            return Ok(None);
+        }
+        let boot = std::fs::read_to_string(BOOT_ID).map_err(|source| KernelError::Unsupported {
+            action: "tell its starts apart",
+            source,
+        })?;
+        let id = self.tables.policy.id()?;
+        Ok(Some(format!("{}/{id}", boot.trim())))
+    }
+
     /// Interfaces that have programs: this process's, or older ones that are pinned.
     pub fn attached(&self) -> Result<Vec<u32>, KernelError> {
         match &self.pins {
@@ -126,6 +145,29 @@ impl Datapath {
             }
         }
         Ok(())
+    }
+
+    /// Digest of a program's instructions.
+    pub(super) fn program_tag(&mut self, program: Program) -> Result<u64, KernelError> {
+        let info = self.classifier(program)?.info();
+        info.map(|info| info.tag()).map_err(|error| KernelError::Object(chain(&error)))
+    }
+
+    /// Whether the kernel has tcx links, and the options want them.
+    pub(super) fn has_tcx(&mut self) -> Result<bool, KernelError> {
+        if self.classic {
+            return Ok(false);
+        }
+        let interface = interface_name(LOOPBACK)?;
+        let place = Place { ifindex: LOOPBACK, interface: &interface, program: Program::Empty };
+        let loaded = self.classifier(Program::Empty)?;
+        match place.create_link(loaded) {
+            // A link to a program that does nothing, gone at once.
+            Ok(link) => drop(loaded.take_link(link)),
+            Err(error) if has_no_tcx(&error) => return Ok(false),
+            Err(error) => return Err(attach_error(Program::Empty, LOOPBACK, &error)),
+        }
+        Ok(true)
     }
 
     /// None: it is attached already.

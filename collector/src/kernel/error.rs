@@ -69,6 +69,15 @@ pub enum KernelError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The programs do not do on this kernel what they should.
+    #[error(
+        "the self-test failed, so Weir does not claim to enforce anything on this node: {what}. \
+         Please report this with the kernel's version"
+    )]
+    SelfTest {
+        /// What was seen.
+        what: String,
+    },
     /// What is pinned cannot be used.
     #[error("cannot {action} {}: {source}", .path.display())]
     Pins {

@@ -15,6 +15,7 @@ mod maps;
 mod pins;
 mod ring;
 mod scan;
+mod selftest;
 mod sizes;
 mod stats;
 mod sys;
@@ -32,6 +33,7 @@ pub use scan::{
     ConnectionDelta, ConnectionState, ConnectionTotals, DenyDelta, DenyTotals, Scan, ScanMark,
     TableScanner, Totals, Which,
 };
+pub use selftest::{SelfTest, self_test};
 pub use sizes::MapSize;
 pub use stats::Stats;
 pub use testrun::{Frame, Program, TestRun};

@@ -19,6 +19,20 @@ pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// Mounts a BPF file system that only this thread, and those that it starts, can see.
+pub(crate) fn private_bpf_file_system(at: &str) {
+    let at = std::ffi::CString::new(at).unwrap();
+    let none = std::ptr::null();
+    // SAFETY: moves only this thread; strings that end with a zero.
+    unsafe {
+        assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0);
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        assert_eq!(libc::mount(c"none".as_ptr(), c"/".as_ptr(), none, private, none.cast()), 0);
+        let kind = c"bpf".as_ptr();
+        assert_eq!(libc::mount(kind, at.as_ptr(), kind, 0, none.cast()), 0);
+    }
+}
+
 /// A pod's namespace, entered by giving its thread something to do.
 pub(crate) struct Namespace(mpsc::Sender<Job>);
 

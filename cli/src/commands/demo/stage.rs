@@ -168,6 +168,8 @@ impl Collectors {
             let mut command = Command::new(&program);
             command
                 .args(["collector", "--cluster", CLUSTER, "--node", node, "--interval", INTERVAL])
+                // Nothing is to stay behind, even if all of it is killed.
+                .args(["--pins", "none", "--state", "none"])
                 .arg("--manifests")
                 .arg(directory.manifests())
                 .arg("--relay")
