@@ -30,10 +30,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 pub(crate) use answer::{Answer, Next};
-pub(crate) use request::{FlowsRequest, Order, Request, time};
+pub(crate) use request::{FlowsRequest, Order, Request, StateRequest, time};
 
 use crate::catalog::FLOWS;
+use crate::catalog::history::History;
 use crate::catalog::snapshot::Snapshots;
+use crate::catalog::state::{Kind, State};
 use crate::catalog::store::Store;
 use crate::catalog::table::Flows;
 use crate::config::Limits;
@@ -115,12 +117,13 @@ impl Engine {
             }
             request => (request, Flows::new(self.snapshots.clone())),
         };
-        let state = self.state_with(flows.clone())?;
+        let tables = Tables { flows, state: State::new(self.snapshots.clone()) };
+        let state = self.state_with(&tables)?;
         let (messages, receiver) = mpsc::channel(2);
         let threads = self.threads.as_ref().expect("the runtime is there until drop");
         let task = threads.spawn(async move {
             let _permit = permit;
-            let message = match work(&state, &flows, request, limit, &messages).await {
+            let message = match work(&state, &tables, request, limit, &messages).await {
                 Ok(truncated) => Message::End { truncated },
                 Err(error) => Message::Failed(error),
             };
@@ -132,10 +135,39 @@ impl Engine {
         Answer::begin(receiver, task, clock, limit).await
     }
 
-    /// The session of one query: what all share, and its own table.
-    fn state_with(&self, flows: Arc<Flows>) -> Result<SessionState, QueryError> {
+    /// Computes something about what the clusters were like, as a query like others.
+    pub(crate) async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&History, Vec<String>) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let permit = self.admission.enter().await?;
+        let (snapshots, timeout) = (self.snapshots.clone(), self.limits.timeout);
+        let threads = self.threads.as_ref().expect("the runtime is there until drop");
+        let blocking = threads.handle().clone();
+        let task = threads.spawn(async move {
+            let (history, warnings) = snapshots.history().await?;
+            // Held until the work is done, also when nobody waits any more.
+            let work = move || {
+                let _permit = permit;
+                work(&history, warnings)
+            };
+            let defect =
+                |_| QueryError::Internal("an explanation broke off; please report it".into());
+            blocking.spawn_blocking(work).await.map_err(defect)?
+        });
+        let late = |_| QueryError::TimedOut(timeout.as_secs());
+        let done = tokio::time::timeout(timeout, task).await.map_err(late)?;
+        done.map_err(|error| QueryError::Internal(error.to_string()))?
+    }
+
+    /// The session of one query: what all share, and its own tables.
+    fn state_with(&self, tables: &Tables) -> Result<SessionState, QueryError> {
         let schema = MemorySchemaProvider::new();
-        schema.register_table(FLOWS.into(), Arc::new(flows.view()?))?;
+        schema.register_table(FLOWS.into(), Arc::new(tables.flows.clone().view()?))?;
+        for kind in Kind::ALL {
+            let table = Arc::new(tables.state.table(kind, None));
+            schema.register_table(kind.name().into(), table)?;
+        }
         let catalog = MemoryCatalogProvider::new();
         let options = &self.state.config_options().catalog;
         catalog.register_schema(&options.default_schema, Arc::new(schema))?;
@@ -144,6 +176,19 @@ impl Engine {
         let mut state = self.state.clone();
         state.register_catalog_list(Arc::new(catalogs));
         Ok(state)
+    }
+}
+
+/// The tables of one query.
+struct Tables {
+    flows: Arc<Flows>,
+    state: Arc<State>,
+}
+
+impl Tables {
+    /// What the answer must say about itself; known once the query is planned.
+    fn warnings(&self) -> Vec<String> {
+        [self.flows.warnings(), self.state.warnings()].concat()
     }
 }
 
@@ -158,20 +203,21 @@ impl Drop for Engine {
 /// Plans, runs and sends. Returns whether rows were cut off.
 async fn work(
     state: &SessionState,
-    flows: &Arc<Flows>,
+    tables: &Tables,
     request: Request,
     limit: usize,
     messages: &mpsc::Sender<Message>,
 ) -> Result<bool, QueryError> {
     let plan = match request {
         Request::Sql(sql) => guard::plan(state, &sql).await?,
-        Request::Flows(request) | Request::Over(_, request) => request.plan(flows)?,
+        Request::Flows(request) | Request::Over(_, request) => request.plan(&tables.flows)?,
+        Request::State(request) => request.plan(&tables.state)?,
     };
     let plan = bounded(plan, limit)?;
     let physical = state.create_physical_plan(&plan).await?;
     let schema = physical.schema();
     let mut batches = execute_stream(physical, state.task_ctx())?;
-    let mut head = Some(Head { schema, warnings: flows.warnings() });
+    let mut head = Some(Head { schema, warnings: tables.warnings() });
     let mut rows = 0;
     while let Some(batch) = batches.next().await {
         let mut batch = batch?;

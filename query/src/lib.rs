@@ -1,4 +1,4 @@
-//! SQL and HTTP over hot and stored flows.
+//! SQL and HTTP over hot and stored flows, and explanations from the clusters' objects of any time.
 //!
 //! [`Query::bind`] takes the address, [`Query::run`] serves until told to stop. The rows come from
 //! two places that never overlap: the relay's hot batches over Arrow Flight, and the Parquet files
@@ -16,6 +16,8 @@ mod guard;
 mod http;
 mod output;
 mod service;
+#[cfg(test)]
+mod state_tests;
 #[cfg(test)]
 mod testing;
 

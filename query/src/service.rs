@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::hot::Hot;
+use crate::catalog::objects::Objects;
 use crate::catalog::relay::RelayClient;
 use crate::catalog::snapshot::Snapshots;
 use crate::catalog::store::Store;
@@ -41,11 +42,12 @@ impl Query {
     pub async fn bind(config: QueryConfig) -> Result<Self, StartError> {
         let relay = RelayClient::new(&config.relay)?;
         let store = Store::open(&config.store)?;
-        let hot = Hot::new(relay, config.limits.hot_bytes);
+        let objects = Objects::new(Hot::objects(relay.clone(), config.limits.hot_bytes));
+        let hot = Hot::flows(relay, config.limits.hot_bytes);
         let bound = |source| StartError::Bind { address: config.http, source };
         let listener = TcpListener::bind(config.http).await.map_err(bound)?;
         let address = listener.local_addr().map_err(bound)?;
-        let engine = Engine::new(config.limits, Snapshots { hot, store })?;
+        let engine = Engine::new(config.limits, Snapshots { hot, store, objects })?;
         let app = Arc::new(App {
             engine,
             metrics: Metrics::new(),

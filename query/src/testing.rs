@@ -254,7 +254,8 @@ impl FlightService for FakeRelay {
         &self,
         request: Request<Ticket>,
     ) -> Result<Response<Self::DoGetStream>, Status> {
-        let ticket: HotTicket = wire::decode(&request.get_ref().ticket).unwrap();
+        let ticket: HotTicket = wire::decode(&request.get_ref().ticket)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let (header, batches) = {
             let mut state = self.state.lock().unwrap();
             let after = if ticket.relay_epoch == state.epoch { ticket.after } else { 0 };

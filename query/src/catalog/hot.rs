@@ -8,10 +8,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, new_null_array};
 use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
 use tokio::sync::Mutex;
+use weir_flow::schema::objects::object_schema;
 use weir_flow::schema::stored_schema;
-use weir_flow::wire::HotTicket;
+use weir_flow::wire::{self, HotTicket, ObjectsTicket};
 
 use super::relay::{HotAnswer, HotBatch, RelayClient, RelayError};
 
@@ -42,6 +45,10 @@ impl HotView {
 pub(crate) struct Hot {
     relay: RelayClient,
     limit: usize,
+    /// Of the batches.
+    schema: SchemaRef,
+    /// Asks for them.
+    ticket: fn(HotTicket) -> Bytes,
     mirror: Mutex<Mirror>,
 }
 
@@ -56,8 +63,16 @@ struct Mirror {
 }
 
 impl Hot {
-    pub(crate) fn new(relay: RelayClient, limit: usize) -> Self {
-        Self { relay, limit, mirror: Mutex::new(Mirror::default()) }
+    /// The hot rows of `flows`.
+    pub(crate) fn flows(relay: RelayClient, limit: usize) -> Self {
+        let ticket = |ticket| wire::encode(&ticket);
+        Self { relay, limit, schema: stored_schema(), ticket, mirror: Mutex::default() }
+    }
+
+    /// The hot versions of objects.
+    pub(crate) fn objects(relay: RelayClient, limit: usize) -> Self {
+        let ticket = |objects| wire::encode(&ObjectsTicket { objects });
+        Self { relay, limit, schema: object_schema(), ticket, mirror: Mutex::default() }
     }
 
     pub(crate) fn relay(&self) -> &RelayClient {
@@ -69,12 +84,12 @@ impl Hot {
         let mut mirror = self.mirror.lock().await;
         // The mirror changes only when a whole answer is there: a query that is cancelled in
         // between leaves it as it was.
-        let answer = self.relay.hot(&mirror.ticket(), self.limit).await?;
-        if let Err(cause) = mirror.apply(answer) {
+        let answer = self.ask(&mirror).await?;
+        if let Err(cause) = mirror.apply(answer, &self.schema) {
             *mirror = Mirror::default();
-            let answer = self.relay.hot(&mirror.ticket(), self.limit).await?;
+            let answer = self.ask(&mirror).await?;
             tracing::warn!(cause, "hot rows fetched anew");
-            mirror.apply(answer).map_err(|cause| {
+            mirror.apply(answer, &self.schema).map_err(|cause| {
                 *mirror = Mirror::default();
                 self.relay.protocol(cause)
             })?;
@@ -92,6 +107,10 @@ impl Hot {
             batches: mirror.batches.iter().map(|hot| (hot.position, hot.batch.clone())).collect(),
         })
     }
+
+    async fn ask(&self, mirror: &Mirror) -> Result<HotAnswer, RelayError> {
+        self.relay.hot((self.ticket)(mirror.ticket()), self.limit).await
+    }
 }
 
 impl Mirror {
@@ -101,7 +120,7 @@ impl Mirror {
     }
 
     /// Takes over an answer; afterwards exactly the positions of its header are here.
-    fn apply(&mut self, answer: HotAnswer) -> Result<(), String> {
+    fn apply(&mut self, answer: HotAnswer, schema: &SchemaRef) -> Result<(), String> {
         let header = answer.header;
         if header.relay_epoch != self.epoch {
             *self = Self { epoch: header.relay_epoch, ..Self::default() };
@@ -119,7 +138,7 @@ impl Mirror {
             if empty || hot.position < header.first || hot.position > header.last {
                 return Err(format!("batch {} is outside the header's range", hot.position));
             }
-            hot.batch = conform(&hot.batch)?;
+            hot.batch = conform(&hot.batch, schema)?;
             self.bytes += hot.wire_bytes;
             self.batches.push_back(hot);
         }
@@ -137,9 +156,8 @@ impl Mirror {
 
 /// The batch with the columns of this version: found by name, cast where the type differs, null
 /// where a column is missing that may be null.
-fn conform(batch: &RecordBatch) -> Result<RecordBatch, String> {
-    let schema = stored_schema();
-    if batch.schema_ref() == &schema {
+fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
+    if batch.schema_ref() == schema {
         return Ok(batch.clone());
     }
     let columns = schema
@@ -153,7 +171,7 @@ fn conform(batch: &RecordBatch) -> Result<RecordBatch, String> {
             None => Err(format!("column {} is missing", field.name())),
         })
         .collect::<Result<Vec<ArrayRef>, String>>()?;
-    RecordBatch::try_new(schema, columns).map_err(|error| error.to_string())
+    RecordBatch::try_new(schema.clone(), columns).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -189,26 +207,26 @@ mod tests {
     #[test]
     fn the_mirror_follows_the_relay() {
         let mut mirror = Mirror::default();
-        mirror.apply(answer(7, 0, (1, 3), &[1, 2, 3])).unwrap();
+        mirror.apply(answer(7, 0, (1, 3), &[1, 2, 3]), &stored_schema()).unwrap();
         assert_eq!(mirror.ticket(), HotTicket { relay_epoch: 7, after: 3 });
         // 1 and 2 were flushed, 4 is new.
-        mirror.apply(answer(7, 1, (3, 4), &[4])).unwrap();
+        mirror.apply(answer(7, 1, (3, 4), &[4]), &stored_schema()).unwrap();
         assert_eq!((positions(&mirror), mirror.bytes), (vec![3, 4], 20));
         // Everything was flushed.
-        mirror.apply(answer(7, 2, (5, 4), &[])).unwrap();
+        mirror.apply(answer(7, 2, (5, 4), &[]), &stored_schema()).unwrap();
         assert_eq!((positions(&mirror), mirror.bytes), (vec![], 0));
         assert_eq!(mirror.manifest_version, 2);
         // The relay began anew.
-        mirror.apply(answer(8, 2, (1, 1), &[1])).unwrap();
+        mirror.apply(answer(8, 2, (1, 1), &[1]), &stored_schema()).unwrap();
         assert_eq!(mirror.ticket(), HotTicket { relay_epoch: 8, after: 1 });
     }
 
     #[test]
     fn a_gap_is_noticed() {
         let mut mirror = Mirror::default();
-        assert!(mirror.apply(answer(7, 0, (1, 3), &[1, 3])).is_err());
+        assert!(mirror.apply(answer(7, 0, (1, 3), &[1, 3]), &stored_schema()).is_err());
         let mut mirror = Mirror::default();
-        assert!(mirror.apply(answer(7, 0, (2, 3), &[1, 2, 3])).is_err());
+        assert!(mirror.apply(answer(7, 0, (2, 3), &[1, 2, 3]), &stored_schema()).is_err());
     }
 
     #[test]
@@ -216,9 +234,9 @@ mod tests {
         let batch = FlowBuilder::default().finish();
         let nullable = batch.schema().index_of("rtt_ns").unwrap();
         let kept: Vec<usize> = (0..batch.num_columns()).filter(|i| *i != nullable).collect();
-        let conformed = conform(&batch.project(&kept).unwrap()).unwrap();
+        let conformed = conform(&batch.project(&kept).unwrap(), &stored_schema()).unwrap();
         assert_eq!(conformed.schema(), stored_schema());
-        let error = conform(&batch.project(&[nullable]).unwrap()).unwrap_err();
+        let error = conform(&batch.project(&[nullable]).unwrap(), &stored_schema()).unwrap_err();
         assert!(error.contains("column time is missing"), "{error}");
     }
 }

@@ -16,7 +16,9 @@ pub(crate) fn explain(error: &SchemaError) -> String {
 pub(crate) fn missing_table(message: &str) -> Option<String> {
     let name = message.strip_prefix("table '")?.strip_suffix("' not found")?;
     let name = name.strip_prefix("datafusion.public.").unwrap_or(name);
-    Some(format!("there is no table `{name}`: the table of flows is `flows`"))
+    Some(format!(
+        "there is no table `{name}`: there are `flows`, `policies`, `endpoints` and `nodes`"
+    ))
 }
 
 /// Says that there is no such column and names the nearest of the known ones.

@@ -10,7 +10,7 @@ use arrow_flight::{Action, FlightData, Ticket};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tonic::transport::{Channel, Endpoint};
-use weir_flow::wire::{self, HotHeader, HotPosition, HotTicket, RelayStatus};
+use weir_flow::wire::{self, HotHeader, HotPosition, RelayStatus};
 
 use crate::error::StartError;
 
@@ -84,12 +84,8 @@ impl RelayClient {
     }
 
     /// Fetches hot batches, at most `limit` bytes of them.
-    pub(crate) async fn hot(
-        &self,
-        ticket: &HotTicket,
-        limit: usize,
-    ) -> Result<HotAnswer, RelayError> {
-        let ticket = Ticket { ticket: wire::encode(ticket) };
+    pub(crate) async fn hot(&self, ticket: Bytes, limit: usize) -> Result<HotAnswer, RelayError> {
+        let ticket = Ticket { ticket };
         let mut client = self.client.clone();
         let mut messages = self
             .within(client.do_get(ticket))

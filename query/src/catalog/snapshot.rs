@@ -5,12 +5,14 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use weir_flow::manifest::Manifest;
 
+use super::history::History;
 use super::hot::Hot;
+use super::objects::Objects;
 use super::store::Store;
 use crate::error::QueryError;
 
 /// How often a manifest may be pruned between the relay's word and our reading before we give up.
-const ATTEMPTS: usize = 5;
+pub(super) const ATTEMPTS: usize = 5;
 
 /// All rows of one moment.
 #[derive(Clone, Debug, Default)]
@@ -26,9 +28,15 @@ pub(crate) struct Snapshot {
 pub(crate) struct Snapshots {
     pub(crate) hot: Hot,
     pub(crate) store: Store,
+    pub(crate) objects: Objects,
 }
 
 impl Snapshots {
+    /// The versions of the clusters' objects known by now, and what the answer must say about itself.
+    pub(crate) async fn history(&self) -> Result<(Arc<History>, Vec<String>), QueryError> {
+        self.objects.history(&self.store).await
+    }
+
     /// The rows acknowledged by now. Without the relay: the stored ones, with a warning.
     pub(crate) async fn take(&self) -> Result<Snapshot, QueryError> {
         let unavailable =

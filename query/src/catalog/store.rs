@@ -9,7 +9,7 @@ use futures::TryStreamExt as _;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt as _};
-use weir_flow::manifest::{FLOWS_PREFIX, MANIFEST_PREFIX, Manifest};
+use weir_flow::manifest::{FLOWS_PREFIX, MANIFEST_PREFIX, Manifest, OBJECTS_PREFIX};
 
 use crate::error::StartError;
 
@@ -114,15 +114,17 @@ impl Store {
     }
 }
 
-/// A manifest is input: it names only objects of table `flows`.
+/// A manifest is input: it names only files of flows and of objects.
 fn check(manifest: &Manifest, version: u64) -> Result<(), String> {
     if manifest.version != version {
         return Err(format!("it says version {}", manifest.version));
     }
-    for file in &manifest.files {
+    let flows = manifest.files.iter().map(|file| (file, FLOWS_PREFIX));
+    let objects = manifest.objects.iter().map(|file| (file, OBJECTS_PREFIX));
+    for (file, prefix) in flows.chain(objects) {
         let path = ObjectPath::parse(&file.path).map_err(|error| error.to_string())?;
-        if !path.prefix_matches(&ObjectPath::from(FLOWS_PREFIX)) {
-            return Err(format!("{:?} is not below {FLOWS_PREFIX}/", file.path));
+        if !path.prefix_matches(&ObjectPath::from(prefix)) {
+            return Err(format!("{:?} is not below {prefix}/", file.path));
         }
     }
     Ok(())
@@ -166,12 +168,13 @@ mod tests {
                 max_time_ns: 0,
                 schema_version: 1,
             };
-            write(
-                directory.path(),
-                &Manifest { version: 1, files: vec![file], ..Manifest::default() },
-            );
-            let error = store.manifest(1).await.unwrap_err().to_string();
-            assert!(error.contains("00000000000000000001.json"), "{error}");
+            let flows = Manifest { version: 1, files: vec![file.clone()], ..Manifest::default() };
+            let objects = Manifest { version: 1, objects: vec![file], ..Manifest::default() };
+            for manifest in [flows, objects] {
+                write(directory.path(), &manifest);
+                let error = store.manifest(1).await.unwrap_err().to_string();
+                assert!(error.contains("00000000000000000001.json"), "{error}");
+            }
         }
     }
 

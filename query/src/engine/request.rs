@@ -1,4 +1,5 @@
-//! What can be asked for, besides SQL: the latest or earliest flows that pass a filter.
+//! What can be asked for, besides SQL: the latest or earliest flows that pass a filter, and the objects
+//! of the clusters at a time.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 
 use crate::catalog::FLOWS;
 use crate::catalog::snapshot::Snapshot;
+use crate::catalog::state::{Kind, State};
 use crate::catalog::table::Flows;
 use crate::error::QueryError;
 use crate::filter::Filter;
@@ -21,6 +23,27 @@ pub(crate) enum Request {
     Flows(FlowsRequest),
     /// Rows of a snapshot.
     Over(Snapshot, FlowsRequest),
+    /// Objects of the clusters.
+    State(StateRequest),
+}
+
+/// The objects of one kind at one time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StateRequest {
+    /// Which table.
+    pub(crate) kind: Kind,
+    /// When, nanoseconds since 1970.
+    pub(crate) at: i64,
+    /// How many.
+    pub(crate) limit: usize,
+}
+
+impl StateRequest {
+    pub(super) fn plan(self, state: &Arc<State>) -> Result<LogicalPlan, QueryError> {
+        let table = provider_as_source(Arc::new(state.table(self.kind, Some(self.at))));
+        let plan = LogicalPlanBuilder::scan(self.kind.name(), table, None)?;
+        Ok(plan.limit(0, Some(self.limit))?.build()?)
+    }
 }
 
 /// By `time`.

@@ -89,7 +89,7 @@ fn limit(text: Option<&str>) -> Result<usize, ApiError> {
 }
 
 /// A time as RFC 3339, or so long ago.
-fn time(name: &str, text: &str, now: SystemTime) -> Result<i64, ApiError> {
+pub(super) fn time(name: &str, text: &str, now: SystemTime) -> Result<i64, ApiError> {
     let absolute = || {
         let time = text.parse::<jiff::Timestamp>().ok()?;
         i64::try_from(time.as_nanosecond()).ok()

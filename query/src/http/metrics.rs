@@ -28,6 +28,10 @@ pub(crate) enum Door {
     Sql,
     /// `GET /api/v1/flows`.
     Flows,
+    /// `GET /api/v1/policies`, `/api/v1/endpoints`.
+    Objects,
+    /// `POST /api/v1/policies/explain`.
+    Explain,
 }
 
 /// How a query ended.

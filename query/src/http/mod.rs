@@ -1,9 +1,11 @@
 //! The HTTP door.
 
 pub(crate) mod error;
+mod explain;
 mod flows;
 mod host;
 pub(crate) mod metrics;
+mod objects;
 mod pages;
 mod reply;
 mod sql;
@@ -44,6 +46,9 @@ pub(crate) fn router(app: Arc<App>, loopback: bool) -> Router {
         .route("/api/v1/sql", post(sql::sql))
         .route("/api/v1/flows", get(flows::flows))
         .route("/api/v1/flows/tail", get(tail::tail))
+        .route("/api/v1/policies", get(objects::policies))
+        .route("/api/v1/policies/explain", post(explain::explained))
+        .route("/api/v1/endpoints", get(objects::endpoints))
         .route("/api/v1/status", get(status::status))
         .fallback(async |uri: Uri| ApiError::no_such_path(uri.path()))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {

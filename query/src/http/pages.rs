@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::{Value, json};
-use weir_flow::schema::columns;
+use weir_flow::schema::tables;
 use weir_service::admin::OPENMETRICS;
 
 use super::App;
@@ -20,19 +20,27 @@ pub(super) async fn landing() -> Html<&'static str> {
 }
 
 pub(super) async fn schema() -> Json<Value> {
-    let columns: Vec<Value> = columns()
+    let tables: Vec<Value> = tables()
         .iter()
-        .map(|column| {
-            json!({
-                "name": column.name,
-                "type": type_name(&column.data_type),
-                "nullable": column.nullable,
-                "filterable": filterable(column),
-                "doc": column.doc,
-            })
+        .map(|table| {
+            let filterable = |column| table.name == FLOWS && filterable(column);
+            let columns: Vec<Value> = table
+                .columns
+                .iter()
+                .map(|column| {
+                    json!({
+                        "name": column.name,
+                        "type": type_name(&column.data_type),
+                        "nullable": column.nullable,
+                        "filterable": filterable(column),
+                        "doc": column.doc,
+                    })
+                })
+                .collect();
+            json!({"name": table.name, "doc": table.doc, "columns": columns})
         })
         .collect();
-    Json(json!({"tables": [{"name": FLOWS, "columns": columns}]}))
+    Json(json!({"tables": tables}))
 }
 
 pub(super) async fn healthy() -> &'static str {

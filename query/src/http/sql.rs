@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::App;
 use super::error::ApiError;
@@ -29,21 +30,29 @@ pub(super) async fn sql(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
+    let hint = "{\"sql\":\"select …\"}, and \"format\" and \"limit\" if wanted";
+    let body: SqlBody = json_body(&app, &headers, body, hint).await?;
+    let format = format(body.format.as_deref(), &headers)?;
+    let limit = body.limit.unwrap_or(usize::MAX);
+    reply(&app, Door::Sql, Request::Sql(body.sql), limit, format).await
+}
+
+/// Reads a body; `hint` says what to send.
+pub(super) async fn json_body<T: DeserializeOwned>(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    hint: &str,
+) -> Result<T, ApiError> {
     // A page of another origin can send anything but this type without asking first.
-    if !is_json(&headers) {
+    if !is_json(headers) {
         return Err(ApiError::not_json());
     }
     let limit = app.engine.limits().request_bytes;
     let body = to_bytes(body, limit).await.map_err(|_| ApiError::too_large(limit))?;
-    let body: SqlBody = serde_json::from_slice(&body).map_err(|error| {
-        ApiError::invalid(format!(
-            "the body cannot be read ({error}): send {{\"sql\":\"select …\"}}, \
-             and \"format\" and \"limit\" if wanted"
-        ))
-    })?;
-    let format = format(body.format.as_deref(), &headers)?;
-    let limit = body.limit.unwrap_or(usize::MAX);
-    reply(&app, Door::Sql, Request::Sql(body.sql), limit, format).await
+    serde_json::from_slice(&body).map_err(|error| {
+        ApiError::invalid(format!("the body cannot be read ({error}): send {hint}"))
+    })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
