@@ -136,5 +136,6 @@ fn syn(from: [u8; 4], to: [u8; 4]) -> [u8; 54] {
 }
 
 fn release() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
+    release.map_or_else(|_| "of unknown version".to_owned(), |text| text.trim().to_owned())
 }
