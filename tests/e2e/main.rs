@@ -6,4 +6,5 @@ mod churn;
 mod cluster;
 mod counters;
 mod demo;
+mod explain;
 mod weir;
