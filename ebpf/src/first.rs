@@ -4,6 +4,7 @@ use weir_abi::{PROTOCOL_TCP, event::VERDICT_DENY};
 
 use crate::{
     judge::judge,
+    maps::EPOCH,
     packet::{LATER_FRAGMENT, OPENS},
     scene::Scene,
 };
@@ -26,10 +27,19 @@ pub fn decide(scene: &mut Scene) {
     }
 }
 
-/// The packet may be one of a TCP connection that is older than Weir.
+/// The packet may be one of a TCP connection that began before the endpoint's enforcement, or whose
+/// entry has given way to another's.
 #[inline(always)]
 pub fn may_be_adopted(scene: &Scene) -> bool {
     scene.packet().protocol == PROTOCOL_TCP
         && !scene.packet().is(OPENS | LATER_FRAGMENT)
-        && scene.now < scene.entry().adopt_until_ns
+        && (scene.now < scene.entry().adopt_until_ns || scene.now < adopted_until())
+}
+
+#[inline(always)]
+fn adopted_until() -> u64 {
+    // SAFETY: from the map lookup just made.
+    EPOCH
+        .get_ptr(0)
+        .map_or(0, |epoch| unsafe { (&raw const (*epoch).adopt_until_ns).read_volatile() })
 }

@@ -73,7 +73,7 @@ pub fn judge(scene: &mut Scene) {
 #[inline(always)]
 pub fn epoch() -> u32 {
     // SAFETY: from the map lookup just made; read anew each time, before what follows.
-    EPOCH.get_ptr(0).map_or(0, |epoch| unsafe { epoch.read_volatile() })
+    EPOCH.get_ptr(0).map_or(0, |epoch| unsafe { (&raw const (*epoch).number).read_volatile() })
 }
 
 /// Asks one view's policies: the admin tier, NetworkPolicies, the baseline tier.

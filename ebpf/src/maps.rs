@@ -8,7 +8,7 @@ use aya_ebpf::{
 use weir_abi::{
     Address,
     conntrack::{ClosedKey, Connection, ConnectionKey, Deny, DenyKey},
-    endpoint::{EndpointSlot, SLOTS},
+    endpoint::{EndpointSlot, Epoch, SLOTS},
     policy::{CidrV4, CidrV6, PolicyKey, PolicyValue},
 };
 
@@ -21,9 +21,8 @@ use crate::{
 #[map]
 pub static ENDPOINTS: Array<EndpointSlot> = Array::with_max_entries(SLOTS, BPF_F_MMAPABLE);
 
-/// User space adds one after each change to the maps that policy is made of: above, and the next four.
 #[map]
-pub static EPOCH: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub static EPOCH: Array<Epoch> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map]
 pub static IDENTITIES: HashMap<Address, u32> =

@@ -98,7 +98,8 @@ pub fn parse_v6(skb: *mut __sk_buff, offset: u32, packet: &mut Packet, quoted: b
     }
     let mut next = first[6];
     let mut offset = offset + 40;
-    for _ in 0..EXTENSION_HEADERS {
+    // What follows the last of them is looked at, too.
+    for _ in 0..=EXTENSION_HEADERS {
         match next {
             // Hop-by-hop, routing, destination, mobility.
             0 | 43 | 60 | 135 => {

@@ -118,7 +118,7 @@ pub struct Datapath {
 /// The maps that user space works on.
 pub(super) struct Tables {
     pub(super) endpoints: Endpoints,
-    pub(super) epoch: Epoch,
+    pub(super) epoch: Arc<Epoch>,
     pub(super) identities: Table<Address, u32>,
     pub(super) cidrs_v4: Table<TrieKey<CidrV4>, u32>,
     pub(super) cidrs_v6: Table<TrieKey<CidrV6>, u32>,
@@ -154,7 +154,7 @@ impl Datapath {
         }
         let tables = Tables {
             endpoints: Endpoints::new(&descriptor(&ebpf, "ENDPOINTS")?)?,
-            epoch: Epoch::new(&descriptor(&ebpf, "EPOCH")?)?,
+            epoch: Arc::new(Epoch::new(&descriptor(&ebpf, "EPOCH")?)?),
             identities: Table::new("IDENTITIES", descriptor(&ebpf, "IDENTITIES")?),
             cidrs_v4: Table::new("CIDRS_V4", descriptor(&ebpf, "CIDRS_V4")?),
             cidrs_v6: Table::new("CIDRS_V6", descriptor(&ebpf, "CIDRS_V6")?),
@@ -167,7 +167,7 @@ impl Datapath {
         let counters = PerCpuArray::try_from(Map::PerCpuArray(map_data(&ebpf, "STATS")?))
             .map_err(|error| KernelError::Object(chain(&error)))?;
         let rings = (ring(&ebpf, "DENY_VERDICTS")?, ring(&ebpf, "VERDICTS")?);
-        let removals = Arc::new(Removals::default());
+        let removals = Arc::new(Removals::new(Arc::clone(&tables.epoch)));
         let adopting = tables
             .endpoints
             .entries()

@@ -1,22 +1,26 @@
-//! A number shared with the programs: it changes after each change to what policy is made of.
+//! What holds for all endpoints, shared with the programs: a number that changes after each change to
+//! what policy is made of, and until when connections without an entry are adopted.
 
 use std::{
     io,
     os::fd::{AsRawFd, OwnedFd},
     ptr::NonNull,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-use super::KernelError;
+use weir_abi::{conntrack::TIMEOUT_TCP_NS, endpoint::Epoch as Shared};
+
+use super::{KernelError, MonotonicClock};
 
 const MAP: &str = "EPOCH";
 
-/// The mapped number.
+/// The mapped element.
+#[derive(Debug)]
 pub(super) struct Epoch {
-    number: NonNull<AtomicU32>,
+    shared: NonNull<Shared>,
 }
 
-// SAFETY: the mapping belongs to the process, not to a thread, and is an atomic.
+// SAFETY: the mapping belongs to the process, not to a thread, and is used through atomics.
 unsafe impl Send for Epoch {}
 // SAFETY: as above.
 unsafe impl Sync for Epoch {}
@@ -28,7 +32,7 @@ impl Epoch {
         let address = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                size_of::<AtomicU32>(),
+                size_of::<Shared>(),
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
                 map.as_raw_fd(),
@@ -36,8 +40,8 @@ impl Epoch {
             )
         };
         match NonNull::new(address.cast()) {
-            Some(number) if address != libc::MAP_FAILED => {
-                let epoch = Self { number };
+            Some(shared) if address != libc::MAP_FAILED => {
+                let epoch = Self { shared };
                 epoch.advance();
                 Ok(epoch)
             }
@@ -52,13 +56,23 @@ impl Epoch {
     /// one that was made in part.
     pub(super) fn advance(&self) {
         // SAFETY: mapped in `new`, aligned, and written only through atomics.
-        unsafe { self.number.as_ref() }.fetch_add(1, Ordering::SeqCst);
+        let number = unsafe { AtomicU32::from_ptr(&raw mut (*self.shared.as_ptr()).number) };
+        number.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Entries of connections have given way to others. Those that lost theirs are let go on for as
+    /// long as they may be silent.
+    pub(super) fn adopt(&self) {
+        let until_ns = MonotonicClock::now_ns().saturating_add(TIMEOUT_TCP_NS);
+        // SAFETY: as for `advance`.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.shared.as_ptr()).adopt_until_ns) }
+            .fetch_max(until_ns, Ordering::Relaxed);
     }
 }
 
 impl Drop for Epoch {
     fn drop(&mut self) {
         // SAFETY: mapped in `new`, and nothing refers to it any more.
-        unsafe { libc::munmap(self.number.as_ptr().cast(), size_of::<AtomicU32>()) };
+        unsafe { libc::munmap(self.shared.as_ptr().cast(), size_of::<Shared>()) };
     }
 }

@@ -1,8 +1,13 @@
 //! What the programs counted, see [`weir_abi::stats`] for what must balance.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use weir_abi::stats;
+
+use super::epoch::Epoch;
 
 macro_rules! stats {
     ($($(#[$doc:meta])* $field:ident = $index:ident),+ $(,)?) => {
@@ -116,6 +121,23 @@ impl Stats {
 /// What the scanner knows of the tables that the programs cannot count.
 #[derive(Debug, Default)]
 pub(crate) struct Removals {
-    pub(super) evicted: AtomicU64,
+    evicted: AtomicU64,
     pub(super) denies_evicted: AtomicU64,
+    /// Of the programs, where there are some.
+    epoch: Option<Arc<Epoch>>,
+}
+
+impl Removals {
+    pub(super) fn new(epoch: Arc<Epoch>) -> Self {
+        Self { epoch: Some(epoch), ..Self::default() }
+    }
+
+    /// So many connections have given way to others so far.
+    pub(super) fn evicted(&self, connections: u64) {
+        if self.evicted.fetch_max(connections, Ordering::Relaxed) < connections
+            && let Some(epoch) = &self.epoch
+        {
+            epoch.adopt();
+        }
+    }
 }

@@ -209,7 +209,7 @@ pub struct Deny {
     pub tcp_flags: u8,
     /// Reason, see [`crate::event`].
     pub reason: u8,
-    /// What map `EPOCH` held before policy was last asked about this kind. As long as it holds the
+    /// [`Epoch::number`](crate::endpoint::Epoch::number) before policy was last asked about this kind. As long as it holds the
     /// same, nothing that the answer depends on has changed.
     pub epoch: u32,
 }

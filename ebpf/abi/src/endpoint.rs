@@ -91,6 +91,22 @@ pub struct EndpointEntry {
 
 layout!(EndpointEntry, size = 104, align = 8, { endpoint @ 0, adopt_until_ns @ 96 });
 
+/// Element of map `EPOCH`, in memory that the kernel and user space share: what holds for all
+/// endpoints.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// As [`EndpointEntry::adopt_until_ns`]: entries of connections have given way to others, and
+    /// those that lost theirs go on.
+    pub adopt_until_ns: u64,
+    /// One more after each change to endpoints, identities, CIDRs or policy entries.
+    pub number: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
+}
+
+layout!(Epoch, size = 16, align = 8, { adopt_until_ns @ 0, number @ 8, reserved @ 12 });
+
 /// Element of map `ENDPOINTS`, an array in memory that the kernel and user space share: every
 /// packet needs it, and this is the cheapest there is.
 ///

@@ -228,7 +228,7 @@ impl TableScanner {
 
         let connections_known = self.connections_removed + closed_present + connections_present;
         let evicted = stats.conntrack_inserted.saturating_sub(connections_known);
-        self.removals.evicted.fetch_max(evicted, Ordering::Relaxed);
+        self.removals.evicted(evicted);
         let evicted = stats.deny_inserted.saturating_sub(self.denies_removed + denies_present);
         self.removals.denies_evicted.fetch_max(evicted, Ordering::Relaxed);
 
