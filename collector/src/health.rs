@@ -36,6 +36,8 @@ pub(crate) struct Health {
     pub(crate) rows: Counter,
     /// Reads of the tables.
     pub(crate) scans: Counter,
+    /// Log records written.
+    pub(crate) log_records: Counter,
     /// Updates of the maps, by outcome.
     updates: Family<Name, Counter>,
     lost: Family<LossLabels, Counter>,
@@ -77,6 +79,7 @@ impl Health {
         let r = registry;
         r.register("events", "Events read from the rings", self.events.clone());
         r.register("rows", "Rows made", self.rows.clone());
+        r.register("log_records", "Log records written", self.log_records.clone());
         r.register("scans", "Reads of the kernel's tables", self.scans.clone());
         r.register("updates", "Updates of the kernel's maps, by outcome", self.updates.clone());
         r.register("lost", "What was lost, by stage and unit", self.lost.clone());
@@ -165,6 +168,14 @@ impl Health {
         self.words().lost.insert((stage, unit), count);
         let labels = LossLabels { stage: stage.to_owned(), unit: unit.to_owned() };
         self.lost.get_or_create(&labels).inner().store(count, Ordering::Relaxed);
+    }
+
+    /// One stage has lost some more.
+    pub(crate) fn add_lost(&self, stage: &'static str, unit: &'static str, count: u64) {
+        if count > 0 {
+            let before = self.words().lost.get(&(stage, unit)).copied().unwrap_or(0);
+            self.set_lost(stage, unit, before + count);
+        }
     }
 
     /// An update of the maps was made, or not.

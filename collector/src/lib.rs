@@ -20,6 +20,7 @@ pub mod enforcer;
 mod health;
 pub mod join;
 pub mod kernel;
+pub mod logging;
 mod netlink;
 pub mod node_state;
 mod objects;

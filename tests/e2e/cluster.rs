@@ -20,12 +20,19 @@ pub(crate) struct Cluster {
     lab: Lab,
     manifests: PathBuf,
     directory: PathBuf,
+    /// Further arguments of collectors.
+    settings: Vec<String>,
 }
 
 impl Cluster {
     /// Starts everything for the nodes and pods of `spec`, without policies. A pod's labels are
     /// `app: NAME`. `directory` keeps manifests, store and logs.
     pub(crate) fn start(directory: &Path, spec: &LabSpec) -> Self {
+        Self::start_with(directory, spec, &[])
+    }
+
+    /// The same with more settings for the collectors.
+    pub(crate) fn start_with(directory: &Path, spec: &LabSpec, settings: &[&str]) -> Self {
         let lab = Lab::create(spec).unwrap();
         let manifests = directory.join("manifests");
         std::fs::create_dir_all(&manifests).unwrap();
@@ -52,8 +59,16 @@ impl Cluster {
             &["query", "--http", "127.0.0.1:0", "--relay", &url, "--store", text(&store)],
         );
         let directory = directory.to_owned();
-        let mut cluster =
-            Self { collectors: Vec::new(), query, _relay: relay, lab, manifests, directory };
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let mut cluster = Self {
+            collectors: Vec::new(),
+            query,
+            _relay: relay,
+            lab,
+            manifests,
+            directory,
+            settings,
+        };
         for node in &spec.nodes {
             cluster.start_collector(&node.name);
         }
@@ -72,6 +87,7 @@ impl Cluster {
         command
             .args(["collector", "--cluster", "lab", "--node", node, "--interval", INTERVAL])
             .args(["--pins", "none", "--state", "none"])
+            .args(&self.settings)
             .arg("--manifests")
             .arg(&self.manifests)
             .arg("--relay")

@@ -7,4 +7,6 @@ mod cluster;
 mod counters;
 mod demo;
 mod explain;
+mod logging;
+mod modes;
 mod weir;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use weir_collector::enforcer::{Established, Startup};
 use weir_collector::kernel::{DEFAULT_PINS, safe_name};
+use weir_collector::logging::LogFile;
 use weir_collector::node_state::DEFAULT_STATE;
 use weir_collector::{Collector, CollectorConfig, uninstall};
 use weir_service::admin::Readiness;
@@ -74,6 +75,15 @@ struct CollectorSettings {
     /// [default: /var/lib/weir/collector/NODE].
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// File of log records, if the cluster's NetworkLogging object asks for them; none without it.
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    /// Size at which another log file is begun [default: 10000000].
+    #[arg(long, value_name = "BYTES")]
+    log_file_bytes: Option<u64>,
+    /// Older log files that are kept [default: 5].
+    #[arg(long, value_name = "N")]
+    log_files_kept: Option<u32>,
     /// Bytes kept until the relay has acknowledged them [default: 67108864].
     #[arg(long, value_name = "BYTES")]
     unacknowledged_bytes: Option<usize>,
@@ -151,6 +161,12 @@ impl CollectorSettings {
         };
         (config.pins, config.state) = (pins, state);
         config.audit = self.audit.unwrap_or(config.audit);
+        config.log_file = self.log_file.map(|path| {
+            let mut file = LogFile::new(path);
+            file.max_bytes = self.log_file_bytes.unwrap_or(file.max_bytes);
+            file.kept = self.log_files_kept.unwrap_or(file.kept);
+            file
+        });
         config.unacknowledged_bytes =
             self.unacknowledged_bytes.unwrap_or(config.unacknowledged_bytes);
         Ok(config)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::enforcer::{EnforceError, Established, Startup};
 use crate::kernel::{DatapathOptions, KernelError};
+use crate::logging::LogFile;
 use crate::node_state::NodeStateError;
 use crate::source::SourceError;
 use crate::uplink::RelayAddressError;
@@ -28,6 +29,8 @@ pub struct CollectorConfig {
     pub established: Established,
     /// Denies are only reported. Default false.
     pub audit: bool,
+    /// Where log records go if the cluster's NetworkLogging object asks for them. Default none.
+    pub log_file: Option<LogFile>,
     /// Sizes of the kernel's maps.
     pub datapath: DatapathOptions,
     /// Directory of a BPF file system in which this node's programs, links and maps are pinned, so
@@ -59,6 +62,7 @@ impl CollectorConfig {
             startup: Startup::default(),
             established: Established::default(),
             audit: false,
+            log_file: None,
             datapath: DatapathOptions::default(),
             pins: None,
             state: None,
@@ -93,6 +97,14 @@ pub enum CollectorError {
         setting: &'static str,
         /// What is wrong.
         problem: &'static str,
+    },
+    /// The log file cannot be opened.
+    #[error("cannot open the log file {}: {source}", path.display())]
+    LogFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
     },
     /// The system refuses a thread or a socket.
     #[error("cannot start {what}: {source}")]

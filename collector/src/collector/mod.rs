@@ -20,6 +20,7 @@ use crate::enforcer::{EnforceError, Enforcer, Options};
 use crate::health::Health;
 use crate::join::Joiner;
 use crate::kernel::{self, RingReader, TableScanner};
+use crate::logging::Logger;
 use crate::netlink::Changes;
 use crate::node_state::NodeState;
 use crate::objects::Teller;
@@ -46,6 +47,7 @@ pub struct Collector {
     changes: Changes,
     health: Arc<Health>,
     state: Option<NodeState>,
+    logger: Option<Arc<Logger>>,
 }
 
 impl Collector {
@@ -98,7 +100,19 @@ impl Collector {
         let reader = enforcer.kernel().reader()?;
         let scanner = enforcer.kernel().scanner()?;
         let changes = Changes::listen().map_err(EnforceError::Network)?;
-        Ok(Self { config, relay, source, enforcer, reader, scanner, changes, health, state })
+        let logger = logger(&config, &health)?;
+        Ok(Self {
+            config,
+            relay,
+            source,
+            enforcer,
+            reader,
+            scanner,
+            changes,
+            health,
+            state,
+            logger,
+        })
     }
 
     /// Offers the collector's metrics, `weir_collector_…`.
@@ -119,8 +133,18 @@ impl Collector {
     /// # Errors
     /// A part failed.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), CollectorError> {
-        let Self { config, relay, source, enforcer, reader, scanner, changes, health, state } =
-            self;
+        let Self {
+            config,
+            relay,
+            source,
+            enforcer,
+            reader,
+            scanner,
+            changes,
+            health,
+            state,
+            logger,
+        } = self;
         // Held until the end.
         let _state = state;
         // Dropped with this future: then everything stops, orderly or not.
@@ -136,7 +160,8 @@ impl Collector {
         let told_states = cluster_states.clone();
 
         let join = {
-            let joiner = Joiner::new(&config.cluster, &config.node, directory);
+            let mut joiner = Joiner::new(&config.cluster, &config.node, directory);
+            joiner.log_to(logger.clone());
             let (outbox, health) = (outbox.clone(), health.clone());
             Stage::start("weir-join", move || threads::join(&work_done, joiner, &outbox, &health))?
         };
@@ -153,7 +178,7 @@ impl Collector {
         };
         let enforce = {
             let (runtime, health, stop) = (Handle::current(), health.clone(), stop_changes.clone());
-            let report = Report::new(&config);
+            let report = Report::new(&config, logger);
             Stage::start("weir-enforcer", move || {
                 threads::enforce(
                     &enforcer,
@@ -225,6 +250,19 @@ impl Collector {
             None => Ok(()),
         }
     }
+}
+
+/// The log, if there is to be one.
+fn logger(
+    config: &CollectorConfig,
+    health: &Arc<Health>,
+) -> Result<Option<Arc<Logger>>, CollectorError> {
+    let Some(file) = config.log_file.clone() else { return Ok(None) };
+    let path = file.path.clone();
+    let logger = Logger::start(file, health.clone());
+    logger
+        .map(|logger| Some(Arc::new(logger)))
+        .map_err(|source| CollectorError::LogFile { path, source })
 }
 
 /// Waits until any part is gone.

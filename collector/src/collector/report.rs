@@ -1,6 +1,7 @@
 //! What the enforcer's thread tells of its work: to the status, and what is new of it to the log.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use weir_flow::wire::{Modes, PodStatus};
 use weir_policy::Cluster;
@@ -8,12 +9,16 @@ use weir_policy::Cluster;
 use super::CollectorConfig;
 use crate::enforcer::{Applied, EnforceError, Established, Startup, Unenforced};
 use crate::health::Health;
+use crate::logging::Logger;
 use crate::netlink::Netlink;
 use crate::source::ClusterState;
 
 /// What was told already.
 pub(super) struct Report {
     modes: Modes,
+    /// The state that is, or is about to be, in force.
+    cluster: Arc<Cluster>,
+    logger: Option<Arc<Logger>>,
     /// Namespaces whose pods are audited.
     audited: HashSet<String>,
     unenforced: Vec<Unenforced>,
@@ -23,7 +28,7 @@ pub(super) struct Report {
 
 impl Report {
     /// Nothing told yet.
-    pub(super) fn new(config: &CollectorConfig) -> Self {
+    pub(super) fn new(config: &CollectorConfig, logger: Option<Arc<Logger>>) -> Self {
         let modes = Modes {
             established: match config.established {
                 Established::Keep => "keep".to_owned(),
@@ -38,6 +43,8 @@ impl Report {
         };
         Self {
             modes,
+            cluster: Arc::default(),
+            logger,
             audited: HashSet::new(),
             unenforced: Vec::new(),
             error: String::new(),
@@ -48,6 +55,13 @@ impl Report {
     /// A cluster state is about to be put in force.
     pub(super) fn state(&mut self, health: &Health, state: &ClusterState) {
         let cluster = &state.cluster;
+        let logs = |cluster: &Cluster| cluster.logging.is_some_and(|l| l.allow.log || l.deny.log);
+        if self.logger.is_none() && logs(cluster) && !logs(&self.cluster) {
+            tracing::warn!(
+                "the NetworkLogging object asks for log records: set log_file to get them"
+            );
+        }
+        self.cluster = cluster.clone();
         self.audited = audited_namespaces(cluster);
         let audited = cluster.policies.iter().filter(|policy| policy.audit).count()
             + cluster.tier_policies.iter().filter(|policy| policy.audit).count();
@@ -75,6 +89,9 @@ impl Report {
                 }
                 let enforced = applied.enforced.len();
                 tracing::info!(revision = applied.revision, pods = enforced, "policy is in force");
+                if let Some(logger) = &self.logger {
+                    logger.select(applied.revision, &self.cluster);
+                }
                 health.set_enforcement(applied.revision, self.pods(&applied));
                 health.set_problems("enforcer", Vec::new());
                 health.set_behind(false);

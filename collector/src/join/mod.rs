@@ -24,6 +24,7 @@ use weir_abi::event::VerdictEvent;
 
 use crate::directory::{Directory, SharedDirectory};
 use crate::kernel::{ConnectionDelta, DenyDelta, MonotonicClock};
+use crate::logging::Logger;
 use columns::Columns;
 use row::Row;
 
@@ -38,6 +39,7 @@ pub struct Joiner {
     columns: Columns,
     has_denies: bool,
     malformed: u64,
+    logger: Option<Arc<Logger>>,
 }
 
 /// Rows as a batch.
@@ -61,7 +63,13 @@ impl Joiner {
             columns: Columns::default(),
             has_denies: false,
             malformed: 0,
+            logger: None,
         }
+    }
+
+    /// Offers every batch to the log as well.
+    pub(crate) fn log_to(&mut self, logger: Option<Arc<Logger>>) {
+        self.logger = logger;
     }
 
     /// Adds verdicts.
@@ -110,6 +118,9 @@ impl Joiner {
     pub fn finish(&mut self) -> Result<Joined, ArrowError> {
         let has_denies = std::mem::take(&mut self.has_denies);
         let batch = std::mem::take(&mut self.columns).finish(&self.cluster, &self.node)?;
+        if let Some(logger) = &self.logger {
+            logger.offer(&batch);
+        }
         Ok(Joined { batch, has_denies })
     }
 
