@@ -8,6 +8,7 @@
 //! | [`compile`] | the entries of the kernel's maps, with ids that outlive a revision |
 //! | [`lookup`] | the kernel's lookup over compiled entries |
 //! | [`explain`] | why, clause by clause and in one sentence, and the least change |
+//! | [`lint`] | what is suspicious about policies, without a connection in question |
 //! | [`case`] | connectivity tables: the files of `weir policy test` |
 //! | `random` | random clusters, with feature `testing` |
 
@@ -18,6 +19,7 @@ pub mod case;
 pub mod compile;
 pub mod evaluate;
 pub mod explain;
+pub mod lint;
 pub mod lookup;
 pub mod manifest;
 pub mod model;

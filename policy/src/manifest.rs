@@ -94,6 +94,11 @@ pub fn parse_value(value: Value) -> Result<Object, ManifestError> {
     })
 }
 
+/// The first document of a text as a value, unchecked; none if it is not valid YAML or JSON.
+pub(crate) fn parse_document(text: &str) -> Option<Value> {
+    text::documents(text).into_iter().next()?.value().ok()
+}
+
 /// Whether objects of the kind are policies: `NetworkPolicy`, `AdminNetworkPolicy`, …
 pub fn is_policy(kind: &str) -> bool {
     kind.ends_with("NetworkPolicy")

@@ -1,11 +1,11 @@
-//! `weir policy`: work with policies. `test` runs connectivity tables, for real or simulated.
+//! `weir policy test`: connectivity tables, for real or simulated.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir_lab::case::{CaseOptions, CaseReport, CaseRunError, run_cases};
 use weir_lab::{Lab, Network};
@@ -14,15 +14,8 @@ use weir_policy::case::{Case, SimulateOptions, simulate};
 /// Largest case file.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Policy {
-    /// Run connectivity tables: for real, in network namespaces under the eBPF programs, or
-    /// simulated.
-    Test(Test),
-}
-
 #[derive(Debug, Args)]
-pub(crate) struct Test {
+pub(super) struct Test {
     /// Case files, or directories of them.
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
@@ -76,16 +69,8 @@ struct CaseSummary {
     error: Option<String>,
 }
 
-impl Policy {
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        match self {
-            Self::Test(test) => test.run(),
-        }
-    }
-}
-
 impl Test {
-    fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let files = case_files(&self.paths)?;
         let cases = files.iter().map(|file| read_case(file)).collect::<anyhow::Result<Vec<_>>>()?;
         let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
