@@ -18,7 +18,7 @@ Examples:
 
 Give pods and Services along with the policies: without pods, selectors and ports are not checked.
 Exit code 1 on errors, and with --strict on warnings too.")]
-pub(super) struct Check {
+pub(crate) struct Check {
     /// Manifest files, or directories of them.
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,

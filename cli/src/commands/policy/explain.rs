@@ -26,7 +26,7 @@ Examples:
 
 A Service is taken apart into the pods behind it. Case files of `weir policy test` may be given as
 manifests; their first step counts. Exit code 0 whatever the verdict, 1 if there is no answer.")]
-pub(super) struct Explain {
+pub(crate) struct Explain {
     /// Who begins: namespace/pod or an address.
     #[arg(long, value_name = "NS/POD|ADDRESS")]
     from: String,

@@ -15,7 +15,7 @@ use weir_policy::case::{Case, SimulateOptions, simulate};
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 #[derive(Debug, Args)]
-pub(super) struct Test {
+pub(crate) struct Test {
     /// Case files, or directories of them.
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
