@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use arrow::array::RecordBatch;
@@ -31,8 +31,6 @@ impl Feed {
     pub(crate) fn start(relay: SocketAddr, cluster: &str, node: &str) -> anyhow::Result<Self> {
         let outbox = OutboxHandle::new(OUTBOX_BYTES);
         let shutdown = CancellationToken::new();
-        let now =
-            SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
         let status = CollectorStatus {
             cluster: cluster.to_owned(),
             node: node.to_owned(),
@@ -42,7 +40,6 @@ impl Feed {
         let uplink = Uplink {
             relay: format!("http://{relay}").parse()?,
             collector: format!("{cluster}/{node}"),
-            epoch: u64::try_from(now.as_nanos())?,
             outbox: outbox.clone(),
             status: Arc::new(move || status.clone()),
             connected: Arc::new(|_| {}),

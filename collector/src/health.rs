@@ -53,6 +53,8 @@ pub(crate) struct Health {
     problems_gauge: Gauge,
     unacknowledged_rows: Gauge,
     unacknowledged_bytes: Gauge,
+    journal_bytes: Gauge,
+    unrecorded_rows: Gauge,
     relay_connected: Gauge<i64, AtomicI64>,
     words: Mutex<Words>,
 }
@@ -101,6 +103,12 @@ impl Health {
         r.register("enforced_pods", "Local pods under enforcement", self.enforced.clone());
         r.register("unenforced_pods", "Local pods that should be", self.unenforced.clone());
         r.register("problems", "What is wrong at present", self.problems_gauge.clone());
+        r.register("journal_bytes", "Bytes of the journal", self.journal_bytes.clone());
+        r.register(
+            "unrecorded_rows",
+            "Rows that a kill would lose or repeat, as the journal cannot be written",
+            self.unrecorded_rows.clone(),
+        );
         r.register(
             "unacknowledged_rows",
             "Rows waiting for the relay",
@@ -219,6 +227,12 @@ impl Health {
         self.unacknowledged_bytes.set(gauge(bytes));
     }
 
+    /// How large the journal is, and how many rows it should tell of and does not.
+    pub(crate) fn set_journal(&self, bytes: u64, unrecorded_rows: u64) {
+        self.journal_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.unrecorded_rows.set(i64::try_from(unrecorded_rows).unwrap_or(i64::MAX));
+    }
+
     /// Whether the relay is connected.
     pub(crate) fn set_connected(&self, connected: bool) {
         self.relay_connected.set(i64::from(connected));
@@ -253,6 +267,7 @@ impl Health {
             pods: words.pods.iter().take(MAX_LISTED_PODS).cloned().collect(),
             maps: words.maps.values().cloned().collect(),
             unacknowledged_rows: self.unacknowledged_rows.get().unsigned_abs(),
+            unrecorded_rows: self.unrecorded_rows.get().unsigned_abs(),
             lost: lost.collect(),
             problem_count: problems.clone().count() as u64,
             problems: problems.take(MAX_LISTED).cloned().collect(),

@@ -19,6 +19,7 @@ pub mod directory;
 pub mod enforcer;
 mod health;
 pub mod join;
+mod journal;
 pub mod kernel;
 pub mod logging;
 mod netlink;

@@ -42,7 +42,8 @@ pub const MAX_BATCH_ROWS: usize = 1 << 20;
 pub struct BatchId {
     /// The collector, unique in the cluster: its cluster and node.
     pub collector: String,
-    /// When the collector's process began, nanoseconds since 1970: tells its lives apart.
+    /// When the numbering began, nanoseconds since 1970. A collector that starts again goes on with
+    /// it, unless what it wrote down is lost or of another boot.
     pub epoch: u64,
     /// Counts up by one, from 1.
     pub sequence: u64,
@@ -147,6 +148,9 @@ pub struct CollectorStatus {
     pub maps: Vec<MapUsage>,
     /// Rows waiting for an acknowledgement.
     pub unacknowledged_rows: u64,
+    /// Rows that a kill of the collector would lose or repeat; 0 unless its journal cannot be
+    /// written.
+    pub unrecorded_rows: u64,
     /// What was lost, by stage, since the collector began.
     pub lost: Vec<Loss>,
     /// What is wrong at present: how many problems there are.

@@ -1,7 +1,9 @@
 //! The node agent as a process: what runs, in which order it starts and stops.
 
 mod config;
+mod left;
 mod report;
+pub(crate) mod rows;
 mod stage;
 mod threads;
 mod uninstall;
@@ -19,7 +21,7 @@ use weir_flow::wire::{CollectorStatus, SelfTest};
 use crate::enforcer::{EnforceError, Enforcer, Options};
 use crate::health::Health;
 use crate::join::Joiner;
-use crate::kernel::{self, RingReader, TableScanner};
+use crate::kernel;
 use crate::logging::Logger;
 use crate::netlink::Changes;
 use crate::node_state::NodeState;
@@ -27,7 +29,9 @@ use crate::objects::Teller;
 use crate::source::{ClusterSource, ManifestDirectory};
 use crate::uplink::{OutboxHandle, RelayAddress, StatusSource, Uplink};
 pub use config::{CollectorConfig, CollectorError};
+use left::Left;
 use report::Report;
+use rows::Rows;
 use stage::Stage;
 pub use uninstall::{Uninstalled, uninstall};
 
@@ -42,8 +46,7 @@ pub struct Collector {
     relay: RelayAddress,
     source: ManifestDirectory,
     enforcer: Enforcer,
-    reader: RingReader,
-    scanner: TableScanner,
+    left: Left,
     changes: Changes,
     health: Arc<Health>,
     state: Option<NodeState>,
@@ -101,18 +104,8 @@ impl Collector {
         let scanner = enforcer.kernel().scanner()?;
         let changes = Changes::listen().map_err(EnforceError::Network)?;
         let logger = logger(&config, &health)?;
-        Ok(Self {
-            config,
-            relay,
-            source,
-            enforcer,
-            reader,
-            scanner,
-            changes,
-            health,
-            state,
-            logger,
-        })
+        let left = Left::resume(&config, reader, scanner)?;
+        Ok(Self { config, relay, source, enforcer, left, changes, health, state, logger })
     }
 
     /// Offers the collector's metrics, `weir_collector_…`.
@@ -133,20 +126,10 @@ impl Collector {
     /// # Errors
     /// A part failed.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), CollectorError> {
-        let Self {
-            config,
-            relay,
-            source,
-            enforcer,
-            reader,
-            scanner,
-            changes,
-            health,
-            state,
-            logger,
-        } = self;
+        let Self { config, relay, source, enforcer, left, changes, health, state, logger } = self;
         // Held until the end.
         let _state = state;
+        let Left { reader, scanner, outbox, journal, kernel } = left;
         // Dropped with this future: then everything stops, orderly or not.
         let tokens: [CancellationToken; 4] = Default::default();
         let _guards = tokens.clone().map(CancellationToken::drop_guard);
@@ -154,26 +137,35 @@ impl Collector {
 
         let directory = enforcer.directory();
         let enforcer = Arc::new(Mutex::new(enforcer));
-        let outbox = OutboxHandle::new(config.unacknowledged_bytes);
+        let journal = Arc::new(Mutex::new(journal));
         let (work, work_done) = std::sync::mpsc::sync_channel(WORK_AHEAD);
         let (states, cluster_states) = watch::channel(None);
         let told_states = cluster_states.clone();
+        let named = CancellationToken::new();
 
+        let progress;
         let join = {
             let mut joiner = Joiner::new(&config.cluster, &config.node, directory);
             joiner.log_to(logger.clone());
-            let (outbox, health) = (outbox.clone(), health.clone());
-            Stage::start("weir-join", move || threads::join(&work_done, joiner, &outbox, &health))?
+            let (journal, releaser) = (journal.clone(), reader.releaser());
+            let rows = Rows::new(joiner, outbox.clone(), journal, releaser, health.clone(), kernel);
+            progress = rows.progress.clone();
+            Stage::start("weir-join", move || threads::join(&work_done, rows))?
         };
         let read = {
             let (work, health, stop) = (work.clone(), health.clone(), stop_reader.clone());
-            Stage::start("weir-reader", move || threads::read(reader, &work, &health, &stop))?
+            let named = named.clone();
+            Stage::start("weir-reader", move || {
+                threads::read(reader, &work, &named, &health, &stop)
+            })?
         };
         let scan = {
             let (enforcer, health, stop) = (enforcer.clone(), health.clone(), stop_scanner.clone());
-            let interval = config.interval;
+            let (interval, named) = (config.interval, named.clone());
             Stage::start("weir-scanner", move || {
-                threads::scan(scanner, &enforcer, interval, &work, &health, &stop)
+                threads::scan(
+                    scanner, &enforcer, interval, &work, &progress, &named, &health, &stop,
+                )
             })?
         };
         let enforce = {
@@ -187,6 +179,7 @@ impl Collector {
                     &runtime,
                     &health,
                     report,
+                    &named,
                     &stop,
                 )
             })?
@@ -237,6 +230,7 @@ impl Collector {
         if teller_gone || teller.await.is_err() {
             results.push(("weir-objects", Err(CollectorError::Ended("weir-objects"))));
         }
+        rows::settle(&journal, &outbox);
         tracing::info!(unacknowledged_rows = outbox.state().rows, "the collector has stopped");
         let mut failed =
             results.into_iter().filter_map(|(stage, result)| Some((stage, result.err()?)));
@@ -290,7 +284,6 @@ fn uplink(
     Uplink {
         relay,
         collector: format!("{}/{}", config.cluster, config.node),
-        epoch: unix_time_ns(),
         outbox,
         status,
         connected: Arc::new(move |connected| health.set_connected(connected)),

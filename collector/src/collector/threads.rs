@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | reader | the rings | [`Work`] | it waits: the rings fill, and the programs leave what has no room to the tables, which the scanner reports |
 //! | scanner | the tables, every interval | [`Work`] | it waits, the tables go on counting |
-//! | join | [`Work`] | the outbox | never: the outbox gives up what has no room, and counts it |
+//! | join | [`Work`] | journal and outbox | never: the outbox gives up what has no room, and counts it |
 //! | enforcer | cluster states, changes of the network | the maps | |
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -19,22 +19,19 @@ use weir_abi::event::VerdictEvent;
 
 use super::CollectorError;
 use super::report::Report;
+use super::rows::{Progress, Rows, ScanReport};
 use crate::enforcer::Enforcer;
 use crate::health::Health;
-use crate::join::Joiner;
-use crate::kernel::{RingReader, Scan, TableScanner};
+use crate::kernel::{Positions, RingReader, Scan, TableScanner};
 use crate::netlink::{Change, Changes};
 use crate::source::ClusterState;
-use crate::uplink::OutboxHandle;
 
-/// Most rows of a batch.
-const BATCH_ROWS: usize = 4_096;
-/// Longest time a row waits for others.
-const BATCH_AGE: Duration = Duration::from_millis(100);
 /// How soon a thread notices that it is to stop.
 const ATTENTION: Duration = Duration::from_millis(50);
 /// Time between looks at the node's network without a notice.
 const REFRESH: Duration = Duration::from_secs(10);
+/// Longest time that what was seen before the cluster's state is known waits for names.
+const NAMES: Duration = Duration::from_secs(30);
 /// Time until an update that failed is tried again, and pods without an interface are looked for.
 const RETRY: Duration = Duration::from_secs(1);
 /// Silence that is waited for after a change of the network.
@@ -44,10 +41,10 @@ const NEIGHBOURS: Duration = Duration::from_secs(1);
 
 /// What the join gets.
 pub(super) enum Work {
-    /// Verdicts.
-    Events(Vec<VerdictEvent>),
+    /// Verdicts, and up to where the rings were read for them.
+    Events(Vec<VerdictEvent>, Positions),
     /// What the tables counted.
-    Scan(Box<Scan>),
+    Scan(ScanReport),
 }
 
 /// The enforcer, used by the thread that updates it and the one that reads its figures.
@@ -58,13 +55,30 @@ fn lock(enforcer: &SharedEnforcer) -> MutexGuard<'_, Enforcer> {
     enforcer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Waits until the directory has names for what another process left in rings and tables, but not
+/// for ever. False: told to stop before.
+fn wait_for_names(named: &CancellationToken, stop: &CancellationToken) -> bool {
+    let begun = Instant::now();
+    while !named.is_cancelled() && begun.elapsed() < NAMES {
+        if stop.is_cancelled() {
+            return false;
+        }
+        std::thread::sleep(ATTENTION);
+    }
+    true
+}
+
 /// Drains the rings until told to stop, then once more.
 pub(super) fn read(
     mut reader: RingReader,
     work: &SyncSender<Work>,
+    named: &CancellationToken,
     health: &Health,
     stop: &CancellationToken,
 ) -> Result<(), CollectorError> {
+    if !wait_for_names(named, stop) {
+        return Ok(());
+    }
     loop {
         let stopping = stop.is_cancelled();
         let timeout = if stopping { Duration::ZERO } else { ATTENTION };
@@ -73,10 +87,9 @@ pub(super) fn read(
         health.set_lost("reader", "events", reader.malformed());
         if count > 0 {
             health.events.inc_by(count as u64);
-            if work.send(Work::Events(events)).is_err() {
+            if work.send(Work::Events(events, reader.positions())).is_err() {
                 return Ok(());
             }
-            reader.release();
         } else if stopping {
             return Ok(());
         }
@@ -89,12 +102,23 @@ pub(super) fn scan(
     enforcer: &SharedEnforcer,
     interval: Duration,
     work: &SyncSender<Work>,
+    progress: &Progress,
+    named: &CancellationToken,
     health: &Health,
     stop: &CancellationToken,
 ) -> Result<(), CollectorError> {
+    if !wait_for_names(named, stop) {
+        return Ok(());
+    }
+    let mut number = 0;
     loop {
         let next = Instant::now() + interval;
+        let mut removed = number == 0;
         while !stop.is_cancelled() && Instant::now() < next {
+            if !removed && progress.is_safe(number) {
+                scanner.remove_over()?;
+                removed = true;
+            }
             std::thread::sleep(ATTENTION.min(next.saturating_duration_since(Instant::now())));
         }
         let stopping = stop.is_cancelled();
@@ -126,10 +150,11 @@ pub(super) fn scan(
         health.set_lost("deny_verdicts", "packets", stats.deny_table_failed);
         health.set_map_entries("conntrack", as_size(scan.connections_present));
         health.set_map_entries("denies", as_size(scan.denies_present));
-        if work.send(Work::Scan(scan)).is_err() || stopping {
+        number += 1;
+        let totals = progress.totals_wanted().then(|| scanner.totals());
+        if work.send(Work::Scan(ScanReport { scan, number, totals })).is_err() || stopping {
             return Ok(());
         }
-        scanner.remove_over()?;
     }
 }
 
@@ -138,74 +163,18 @@ fn as_size(count: u64) -> usize {
 }
 
 /// Turns work into batches until nobody sends any more.
-pub(super) fn join(
-    work: &Receiver<Work>,
-    joiner: Joiner,
-    outbox: &OutboxHandle,
-    health: &Health,
-) -> Result<(), CollectorError> {
-    let mut batches = Batches { joiner, outbox, health, oldest: None, unsent: 0 };
+pub(super) fn join(work: &Receiver<Work>, mut rows: Rows) -> Result<(), CollectorError> {
     loop {
-        let patience = batches.oldest.map_or(REFRESH, |oldest| {
-            (oldest + BATCH_AGE).saturating_duration_since(Instant::now())
-        });
-        match work.recv_timeout(patience) {
-            Ok(Work::Events(events)) => batches.add(&events, Joiner::add_events),
-            Ok(Work::Scan(scan)) => {
-                batches.add(&scan.denies, Joiner::add_denies);
-                batches.add(&scan.connections, Joiner::add_connections);
-            }
+        match work.recv_timeout(rows.patience().unwrap_or(REFRESH)) {
+            Ok(Work::Events(events, positions)) => rows.add_events(&events, positions),
+            Ok(Work::Scan(report)) => rows.add_scan(report),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                batches.finish();
+                rows.finish();
                 return Ok(());
             }
         }
-        if batches.oldest.is_some_and(|oldest| oldest.elapsed() >= BATCH_AGE) {
-            batches.finish();
-        }
-    }
-}
-
-/// Rows on their way into batches.
-struct Batches<'a> {
-    joiner: Joiner,
-    outbox: &'a OutboxHandle,
-    health: &'a Health,
-    /// When the first row of the batch came.
-    oldest: Option<Instant>,
-    /// Rows that could not be put into a batch.
-    unsent: u64,
-}
-
-impl Batches<'_> {
-    fn add<T>(&mut self, mut items: &[T], add: fn(&mut Joiner, &[T])) {
-        while !items.is_empty() {
-            let room = BATCH_ROWS.saturating_sub(self.joiner.len()).max(1);
-            let (now, later) = items.split_at(room.min(items.len()));
-            add(&mut self.joiner, now);
-            self.oldest.get_or_insert_with(Instant::now);
-            items = later;
-            if self.joiner.len() >= BATCH_ROWS {
-                self.finish();
-            }
-        }
-    }
-
-    fn finish(&mut self) {
-        self.oldest = None;
-        let rows = self.joiner.len() as u64;
-        if rows > 0 {
-            let sent = self.joiner.finish().and_then(|joined| self.outbox.push(&joined));
-            match sent {
-                Ok(()) => drop(self.health.rows.inc_by(rows)),
-                Err(error) => {
-                    tracing::error!(rows, %error, "rows cannot be encoded");
-                    self.unsent += rows;
-                }
-            }
-        }
-        self.health.set_lost("join", "rows", self.joiner.malformed() + self.unsent);
+        rows.finish_old();
     }
 }
 
@@ -226,6 +195,7 @@ pub(super) fn enforce(
     runtime: &Handle,
     health: &Health,
     mut report: Report,
+    named: &CancellationToken,
     stop: &CancellationToken,
 ) -> Result<(), CollectorError> {
     let changes = {
@@ -287,6 +257,7 @@ pub(super) fn enforce(
         }
         drop(enforcer);
         failed = applied.is_err();
+        named.cancel();
         report.applied(health, applied);
         last_look = Instant::now();
         let soon = failed || report.misses_pods();

@@ -36,4 +36,7 @@ pub use scan::{
 pub use selftest::{SelfTest, self_test};
 pub use sizes::MapSize;
 pub use stats::Stats;
+pub(crate) use table::Plain;
 pub use testrun::{Frame, Program, TestRun};
+#[cfg(test)]
+pub(crate) use {ring::RingMemory, ring::fake::FakeRing, scan::Entries, stats::Removals};

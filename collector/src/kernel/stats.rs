@@ -121,8 +121,8 @@ impl Stats {
 /// What the scanner knows of the tables that the programs cannot count.
 #[derive(Debug, Default)]
 pub(crate) struct Removals {
-    evicted: AtomicU64,
-    pub(super) denies_evicted: AtomicU64,
+    pub(crate) evicted: AtomicU64,
+    pub(crate) denies_evicted: AtomicU64,
     /// Of the programs, where there are some.
     epoch: Option<Arc<Epoch>>,
 }

@@ -10,16 +10,30 @@ use std::{
 use weir_abi::{
     Address,
     conntrack::{ClosedKey, Connection, ConnectionKey, Deny, DenyKey},
+    event::VerdictEvent,
     policy::{CidrV4, CidrV6, PolicyKey, PolicyValue},
 };
 
-use super::{KernelError, sys};
+use super::{ConnectionTotals, DenyTotals, KernelError, Positions, sys};
 
 /// A type that is nothing but its bytes.
 ///
 /// # Safety
 /// No padding, and every bit pattern is a value.
-pub(super) unsafe trait Plain: Copy {}
+pub(crate) unsafe trait Plain: Copy {
+    /// Its bytes.
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: no padding.
+        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
+    }
+
+    /// The value of these bytes; none if there are more or fewer than it has.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let whole = bytes.len() == size_of::<Self>();
+        // SAFETY: of the size, and every bit pattern is a value.
+        whole.then(|| unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
+    }
+}
 
 macro_rules! plain {
     ($($type:ty),+ $(,)?) => {
@@ -29,6 +43,7 @@ macro_rules! plain {
 }
 
 plain!(u32, Address, PolicyKey, PolicyValue, ConnectionKey, Connection);
+plain!(u64, VerdictEvent, ConnectionTotals, DenyTotals, Positions);
 plain!(ClosedKey, Deny, DenyKey, TrieKey<CidrV4>, TrieKey<CidrV6>);
 
 /// Key of an LPM trie.

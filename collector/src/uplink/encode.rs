@@ -12,7 +12,7 @@ use weir_flow::schema::stored_schema;
 use weir_flow::wire::{self, BatchId, FLOWS};
 
 /// The first message of a stream.
-pub(super) fn schema() -> FlightData {
+pub(crate) fn schema() -> FlightData {
     static MESSAGE: LazyLock<FlightData> = LazyLock::new(|| beginning(FLOWS, &stored_schema()));
     MESSAGE.clone()
 }

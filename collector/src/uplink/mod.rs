@@ -26,8 +26,12 @@ use tonic::Streaming;
 use weir_flow::wire::{self, Acknowledgement, BatchId, CollectorStatus, MAX_MESSAGE_BYTES};
 
 use crate::join::Joined;
+use crate::journal::{Batch, BatchNumber, Restored};
 pub use address::{RelayAddress, RelayAddressError};
-use outbox::{Outbox, Parcel};
+#[cfg(test)]
+pub(crate) use encode::schema;
+use outbox::Outbox;
+pub(crate) use outbox::Parcel;
 
 /// How often the relay hears how the collector is.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -67,14 +71,21 @@ impl OutboxHandle {
     /// # Errors
     /// The batch cannot be encoded; it is not added.
     pub fn push(&self, joined: &Joined) -> Result<(), ArrowError> {
-        let parcel = Parcel {
-            messages: encode::batch(&joined.batch)?,
-            rows: joined.batch.num_rows() as u64,
-            has_denies: joined.has_denies,
-        };
-        self.lock().push(parcel);
-        self.0.1.notify_one();
+        let parcel = parcel(joined)?;
+        let batch = self.lock().number(parcel);
+        self.add(batch);
         Ok(())
+    }
+
+    /// What another process has left.
+    pub(crate) fn resume(limit_bytes: usize, restored: Restored) -> Self {
+        Self(Arc::new((Mutex::new(Outbox::resume(limit_bytes, restored)), Notify::new())))
+    }
+
+    /// Adds a batch that was numbered since the last one was added.
+    pub(crate) fn add(&self, batch: Batch) {
+        self.lock().push(batch);
+        self.0.1.notify_one();
     }
 
     /// What it holds.
@@ -83,7 +94,7 @@ impl OutboxHandle {
         OutboxState { rows: outbox.rows(), bytes: outbox.bytes(), lost_rows: outbox.lost_rows() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Outbox> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Outbox> {
         // Every method leaves the outbox whole.
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,6 +102,15 @@ impl OutboxHandle {
     async fn filled(&self) {
         self.0.1.notified().await;
     }
+}
+
+/// Rows as messages, which are not numbered yet.
+pub(crate) fn parcel(joined: &Joined) -> Result<Parcel, ArrowError> {
+    Ok(Parcel {
+        messages: encode::batch(&joined.batch)?,
+        rows: joined.batch.num_rows() as u64,
+        has_denies: joined.has_denies,
+    })
 }
 
 /// Why a connection ended.
@@ -106,8 +126,8 @@ enum SessionError {
     Silent,
     #[error("the relay's answer is not an acknowledgement: {0}")]
     Answer(#[from] serde_json::Error),
-    #[error("the relay acknowledged epoch {found}, this is {own}")]
-    Epoch { own: u64, found: u64 },
+    #[error("the relay acknowledged epoch {found}, asked about {asked}")]
+    Epoch { asked: u64, found: u64 },
 }
 
 /// The stage that sends.
@@ -116,8 +136,6 @@ pub struct Uplink {
     pub relay: RelayAddress,
     /// [`BatchId::collector`].
     pub collector: String,
-    /// [`BatchId::epoch`].
-    pub epoch: u64,
     /// What to send.
     pub outbox: OutboxHandle,
     /// What to tell besides.
@@ -179,20 +197,31 @@ impl Uplink {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
             .max_decoding_message_size(MAX_MESSAGE_BYTES);
         let (sender, receiver) = mpsc::channel::<Vec<FlightData>>(IN_TRANSPORT);
+        let epochs = self.outbox.lock().epochs();
+        let ask = |asked: BatchNumber| encode::heartbeat(&self.id(asked, Some((self.status)())));
         // The channel is empty and has room for the first one.
-        let _ = sender.try_send(vec![encode::schema(), self.heartbeat()]);
+        let _ = sender.try_send(vec![encode::schema(), ask(epochs[0])]);
         let stream = ReceiverStream::new(receiver).flat_map(futures::stream::iter);
         let hello = async {
             let mut answers = client.do_put(stream).await.map_err(Box::new)?.into_inner();
-            let first = self.answer(&mut answers).await?;
-            Ok::<_, SessionError>((answers, first))
+            let mut acknowledged = vec![self.answer(&mut answers).await?];
+            for asked in &epochs[1..] {
+                sender.send(vec![ask(*asked)]).await.map_err(|_| SessionError::Closed)?;
+                acknowledged.push(self.answer(&mut answers).await?);
+            }
+            for (asked, answer) in epochs.iter().zip(&acknowledged) {
+                if answer.epoch != asked.epoch {
+                    return Err(SessionError::Epoch { asked: asked.epoch, found: answer.epoch });
+                }
+            }
+            Ok((answers, acknowledged))
         };
-        let (mut answers, first) =
+        let (mut answers, acknowledged) =
             timeout(HELLO_TIMEOUT, hello).await.map_err(|_| SessionError::Silent)??;
-        self.outbox.lock().connected(first.sequence);
+        self.outbox.lock().connected(&acknowledged);
         *reached = true;
         (self.connected)(true);
-        tracing::info!(relay = %self.relay, acknowledged = first.sequence, "connected to the relay");
+        tracing::info!(relay = %self.relay, ?acknowledged, "connected to the relay");
 
         let mut beat = interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -206,7 +235,7 @@ impl Uplink {
             }
             tokio::select! {
                 answer = self.answer(&mut answers) => {
-                    self.outbox.lock().acknowledged(answer?.sequence);
+                    self.outbox.lock().acknowledged(answer?);
                 }
                 permit = sender.reserve(), if ready.is_some() => {
                     let permit = permit.map_err(|_| SessionError::Closed)?;
@@ -222,34 +251,31 @@ impl Uplink {
 
     /// The messages of the next batch, the last with its metadata.
     fn next_batch(&self) -> Option<Vec<FlightData>> {
-        let (sequence, mut messages) = self.outbox.lock().next()?;
+        let (number, mut messages) = self.outbox.lock().next()?;
         if let Some(rows) = messages.last_mut() {
-            rows.app_metadata = wire::encode(&self.id(sequence, None));
+            rows.app_metadata = wire::encode(&self.id(number, None));
         }
         Some(messages)
     }
 
     fn heartbeat(&self) -> FlightData {
         let status = Some((self.status)());
-        let sequence = self.outbox.lock().last_sequence();
-        encode::heartbeat(&self.id(sequence, status))
+        let number = self.outbox.lock().last();
+        encode::heartbeat(&self.id(number, status))
     }
 
-    fn id(&self, sequence: u64, status: Option<CollectorStatus>) -> BatchId {
-        BatchId { collector: self.collector.clone(), epoch: self.epoch, sequence, status }
+    fn id(&self, number: BatchNumber, status: Option<CollectorStatus>) -> BatchId {
+        let BatchNumber { epoch, sequence } = number;
+        BatchId { collector: self.collector.clone(), epoch, sequence, status }
     }
 
     async fn answer(
         &self,
         answers: &mut Streaming<PutResult>,
-    ) -> Result<Acknowledgement, SessionError> {
+    ) -> Result<BatchNumber, SessionError> {
         let answer = answers.message().await.map_err(Box::new)?.ok_or(SessionError::Closed)?;
-        let acknowledgement: Acknowledgement = wire::decode(&answer.app_metadata)?;
-        if acknowledgement.epoch == self.epoch {
-            Ok(acknowledgement)
-        } else {
-            Err(SessionError::Epoch { own: self.epoch, found: acknowledgement.epoch })
-        }
+        let Acknowledgement { epoch, sequence } = wire::decode(&answer.app_metadata)?;
+        Ok(BatchNumber { epoch, sequence })
     }
 }
 

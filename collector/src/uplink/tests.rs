@@ -38,7 +38,6 @@ impl Running {
         let uplink = Uplink {
             relay: relay.parse().unwrap(),
             collector: "lab/n1".into(),
-            epoch: 77,
             outbox: outbox.clone(),
             status: Arc::new(move || status.clone()),
             connected: Arc::new(|_| {}),

@@ -23,7 +23,7 @@ use std::{
 use rustix::event::{Timespec, epoll};
 use weir_abi::event::VerdictEvent;
 
-use super::KernelError;
+use super::{KernelError, table::Plain as _};
 pub(super) use memory::Mapped;
 pub(crate) use memory::RingMemory;
 use record::{Record, record_at};
@@ -34,6 +34,7 @@ const POLL: Duration = Duration::from_millis(20);
 const BATCH: usize = 4_096;
 
 /// Up to where both rings were read: bytes since each was made.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd)]
 pub struct Positions {
     /// In the ring of denies.
@@ -202,10 +203,7 @@ impl Cursor {
                     let mut bytes = [0; size_of::<VerdictEvent>()];
                     if len == bytes.len() {
                         self.ring.copy(self.position, &mut bytes);
-                        // SAFETY: of the size, and the struct has no invalid bit pattern.
-                        into.push(unsafe {
-                            bytes.as_ptr().cast::<VerdictEvent>().read_unaligned()
-                        });
+                        into.extend(VerdictEvent::read(&bytes));
                         *room -= 1;
                     } else {
                         malformed += 1;

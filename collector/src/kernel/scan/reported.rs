@@ -7,6 +7,7 @@ use weir_abi::conntrack::{Connection, ConnectionKey, Deny, DenyKey, EVENT_SUBMIT
 use super::{ConnectionDelta, ConnectionState, DenyDelta};
 
 /// All that a connection counted, as far as it was reported.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionTotals {
     /// Packets of the initiator.
@@ -20,6 +21,7 @@ pub struct ConnectionTotals {
 }
 
 /// All that a kind of denied attempt counted, as far as it was reported.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DenyTotals {
     /// Attempts.
