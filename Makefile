@@ -32,6 +32,7 @@ build:
 
 bench: build
 	$(AS_ROOT) bin/weir bench packets
+	$(AS_ROOT) bin/weir bench policy
 	bin/weir bench rows
 	bin/weir bench ingest
 

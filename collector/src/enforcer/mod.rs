@@ -7,6 +7,7 @@
 //! Where programs and maps outlive the process ([`Options::pins`]), the next process goes on where
 //! this one was: what the numbers in the maps mean is written down before the maps learn them.
 
+pub mod bench;
 mod crossing;
 mod host;
 mod journal;

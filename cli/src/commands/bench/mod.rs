@@ -2,6 +2,7 @@
 
 mod ingest;
 mod packets;
+mod policy;
 mod rows;
 
 use std::process::ExitCode;
@@ -13,6 +14,9 @@ use clap::Subcommand;
 pub(crate) enum Bench {
     /// Nanoseconds a packet in the kernel programs, next to an empty one. Needs root.
     Packets,
+    /// Milliseconds from a change of the cluster until the kernel's maps hold it, and what they hold.
+    /// Needs root.
+    Policy,
     /// Nanoseconds from an event's bytes to a row of an Arrow batch, next to copying the bytes.
     Rows,
     /// Flows a second a core from a collector's batches to Parquet files, and bytes a flow.
@@ -23,6 +27,7 @@ impl Bench {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Packets => packets::run()?,
+            Self::Policy => policy::run()?,
             Self::Rows => rows::run()?,
             Self::Ingest(ingest) => ingest.run().await?,
         }
