@@ -31,7 +31,7 @@ mod subject;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use weir_flow::values::PolicyRule;
 
 pub use content::Digest;
@@ -61,8 +61,9 @@ pub struct Compiler {
     rule_sets: RuleSets,
     network_policies: Digests<NetworkPolicy>,
     tier_policies: Digests<TierPolicy>,
-    /// The entries of each subject, and the identities for which they were made.
-    entries: FxHashMap<u32, (Vec<u32>, Arc<SubjectEntries>)>,
+    /// The entries of each subject of the last compile, and the identities for which they are.
+    entries: FxHashMap<u32, Arc<SubjectEntries>>,
+    entries_for: Identities,
 }
 
 /// One revision: everything that has to be in the kernel's maps.
@@ -177,6 +178,7 @@ impl Compiler {
             network_policies: Digests::of_kind("NetworkPolicy"),
             tier_policies: Digests::of_kind("TierPolicy"),
             entries: FxHashMap::default(),
+            entries_for: Identities::default(),
         }
     }
 
@@ -216,6 +218,16 @@ impl Compiler {
     /// Compiles what a node needs to enforce: its own pods against the whole cluster. Without a
     /// node, every pod, and all node addresses are other nodes'.
     pub fn compile(&mut self, cluster: &Cluster, node: Option<&str>) -> Compiled {
+        self.compile_with(cluster, node, &[])
+    }
+
+    /// The same for a node that has these addresses besides those that the cluster knows.
+    pub fn compile_with(
+        &mut self,
+        cluster: &Cluster,
+        node: Option<&str>,
+        own_addresses: &[IpAddr],
+    ) -> Compiled {
         self.revision += 1;
         let owners = owners(cluster);
         let tiers = with_nodes(cluster, &owners);
@@ -252,6 +264,7 @@ impl Compiler {
         }
 
         let mut addresses = node_addresses(cluster, node);
+        addresses.extend(own_addresses.iter().map(|address| (*address, IDENTITY_LOCAL_NODE)));
         let rules = || subjects.values().flat_map(|subject| subject.content.rules());
         let distinctions = Distinctions::new(
             rules().flat_map(|rule| &rule.pods),
@@ -259,17 +272,19 @@ impl Compiler {
         );
         let identities =
             Identities::sort(&distinctions, cluster, &owners, &mut self.identities, &mut addresses);
+        self.entries = subjects
+            .values()
+            .map(|subject| (subject.id, self.entries_of(subject, &identities)))
+            .collect();
         let compiled = Compiled {
             revision: self.revision,
             endpoints,
             identities: addresses,
-            subjects: subjects
-                .values()
-                .map(|subject| (subject.id, self.entries_of(subject, &identities)))
-                .collect(),
-            _identities: identities.known().to_vec(),
+            subjects: self.entries.clone(),
+            _identities: identities.known().cloned().collect(),
             _subjects: subjects.into_values().collect(),
         };
+        self.entries_for = identities;
         self.forget_unused();
         compiled
     }
@@ -284,30 +299,18 @@ impl Compiler {
         self.rule_sets.all()
     }
 
-    /// A subject's entries: those it had if it meets the same identities as then.
+    /// A subject's entries: those of the last compile if it meets the same identities as then.
     fn entries_of(
         &mut self,
         subject: &Numbered<Subject>,
         identities: &Identities,
     ) -> Arc<SubjectEntries> {
-        let meetings = subject.content.meetings(identities);
-        let mut met: Vec<u32> = meetings
-            .iter()
-            .flatten()
-            .map(|&(position, _)| identities.known()[position as usize].id)
-            .collect();
-        met.sort_unstable();
-        met.dedup();
-        match self.entries.get(&subject.id) {
-            Some((before, entries)) if *before == met => entries.clone(),
-            _ => {
-                let entries =
-                    subject.content.entries(subject.id, &meetings, identities, &mut self.rule_sets);
-                let entries = Arc::new(entries);
-                self.entries.insert(subject.id, (met, entries.clone()));
-                entries
-            }
-        }
+        let before = self.entries.get(&subject.id);
+        let before =
+            before.filter(|_| subject.content.meets_the_same(&self.entries_for, identities));
+        before.cloned().unwrap_or_else(|| {
+            subject.content.entries(subject.id, identities, &mut self.rule_sets).into()
+        })
     }
 
     /// Drops content that no revision in use refers to. Its numbers are not used again.
@@ -315,8 +318,6 @@ impl Compiler {
         self.subjects.forget_unused();
         self.tables.forget_unused();
         self.identities.forget_unused();
-        let subjects: FxHashSet<u32> = self.subjects.known().map(|(_, id)| id).collect();
-        self.entries.retain(|id, _| subjects.contains(id));
         self.network_policies.forget_unused();
         self.tier_policies.forget_unused();
     }
@@ -325,11 +326,12 @@ impl Compiler {
 /// The pod that has each address.
 fn owners(cluster: &Cluster) -> FxHashMap<IpAddr, &Pod> {
     let mut owners: FxHashMap<IpAddr, &Pod> = FxHashMap::default();
+    owners.reserve(cluster.pods.len());
     for pod in cluster.pods.iter().filter(|pod| pod.is_networked()) {
         for &address in &pod.addresses {
-            let owner = owners.entry(address).or_insert(pod);
-            if precedence(pod) < precedence(owner) {
-                *owner = pod;
+            let owner = owners.insert(address, pod);
+            if let Some(owner) = owner.filter(|owner| precedence(owner) < precedence(pod)) {
+                owners.insert(address, owner);
             }
         }
     }

@@ -248,7 +248,7 @@ pub(super) fn enforce(
         }
         let mut enforcer = lock(enforcer);
         let applied = if new_state || failed {
-            enforcer.apply(&state.cluster).map(Some)
+            enforcer.apply_shared(&state.cluster).map(Some)
         } else {
             enforcer.refresh()
         };

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use weir_abi::Address;
 use weir_flow::values::{EndpointKind, PolicyRule};
 use weir_policy::Cluster;
-use weir_policy::model::{Pod, precedence};
+use weir_policy::model::{Pod, Service, precedence};
 
 use super::{
     Directory, EndpointInfo, History, LocalPod, Period, SharedDirectory, is_v4, to_kernel,
@@ -25,6 +25,8 @@ pub struct DirectoryWriter {
     shared: SharedDirectory,
     current: Directory,
     world: Arc<EndpointInfo>,
+    /// This node, and addresses that it has.
+    own: (String, Vec<IpAddr>),
 }
 
 impl Default for DirectoryWriter {
@@ -33,6 +35,7 @@ impl Default for DirectoryWriter {
             shared: SharedDirectory::default(),
             current: Directory::default(),
             world: Arc::new(EndpointInfo::bare(EndpointKind::World)),
+            own: Default::default(),
         }
     }
 }
@@ -43,21 +46,28 @@ impl DirectoryWriter {
         self.shared.clone()
     }
 
+    /// Notes which addresses this node has besides those that the cluster knows, for the next
+    /// [`set_cluster`](Self::set_cluster).
+    pub fn set_own_addresses(&mut self, node: &str, addresses: &[IpAddr]) {
+        self.own = (node.to_owned(), addresses.to_vec());
+    }
+
     /// Notes who has which address from `now_ns` on.
     pub fn set_cluster(&mut self, cluster: &Cluster, now_ns: u64) {
         self.current.elsewhere = self.world.clone();
-        let present = owners(cluster);
+        let present = owners(cluster, (&self.own.0, &self.own.1));
         for (address, history) in &mut self.current.addresses {
             if !present.contains_key(address) {
                 history.put(&self.world, now_ns);
             }
         }
         let world = &self.world;
-        for (address, info) in present {
+        for (address, owner) in present {
             match self.current.addresses.get_mut(&address) {
-                Some(history) => history.put(&Arc::new(info), now_ns),
+                Some(history) if history.0.last().is_some_and(|last| owner.is(&last.info)) => {}
+                Some(history) => history.put(&Arc::new(owner.info()), now_ns),
                 None => {
-                    let history = History::of(Arc::new(info));
+                    let history = History::of(Arc::new(owner.info()));
                     self.current.addresses.insert(address, history);
                 }
             }
@@ -133,48 +143,87 @@ impl History {
     }
 }
 
+/// Who has an address.
+#[derive(Clone, Copy)]
+enum Owner<'a> {
+    Pod(&'a Pod),
+    Node(Option<&'a str>),
+    Service(&'a Service),
+}
+
+impl Owner<'_> {
+    /// Whether that is what is known already.
+    fn is(self, info: &EndpointInfo) -> bool {
+        match self {
+            // Told without making what is said of it, since there are many and few change.
+            Self::Pod(pod) => {
+                let (kind, workload) = workload(pod);
+                info.kind == EndpointKind::Pod
+                    && info.namespace.as_deref() == Some(&pod.namespace)
+                    && info.pod.as_deref() == Some(&pod.name)
+                    && info.workload_kind.as_deref() == Some(kind)
+                    && info.workload.as_deref() == Some(workload)
+                    && info.labels == pod.labels
+                    && info.node == pod.node
+            }
+            Self::Node(_) | Self::Service(_) => *info == self.info(),
+        }
+    }
+
+    fn info(self) -> EndpointInfo {
+        match self {
+            Self::Pod(pod) => pod_info(pod),
+            Self::Node(name) => EndpointInfo {
+                node: name.map(str::to_owned),
+                ..EndpointInfo::bare(EndpointKind::Node)
+            },
+            Self::Service(service) => EndpointInfo {
+                service: Some(format!("{}/{}", service.namespace, service.name)),
+                ..EndpointInfo::bare(EndpointKind::Service)
+            },
+        }
+    }
+}
+
 /// Who has each address: pods before nodes, nodes before Services.
-fn owners(cluster: &Cluster) -> FxHashMap<Address, EndpointInfo> {
+fn owners<'a>(cluster: &'a Cluster, own: (&'a str, &'a [IpAddr])) -> FxHashMap<Address, Owner<'a>> {
     let mut owners = FxHashMap::default();
+    owners.reserve(cluster.pods.len());
     for service in &cluster.services {
-        for address in &service.cluster_ips {
-            let mut info = EndpointInfo::bare(EndpointKind::Service);
-            info.service = Some(format!("{}/{}", service.namespace, service.name));
-            owners.insert(to_kernel(*address), info);
-        }
+        let addresses = service.cluster_ips.iter().map(|address| to_kernel(*address));
+        owners.extend(addresses.map(|address| (address, Owner::Service(service))));
     }
-    let node = |name: Option<&str>| {
-        let mut info = EndpointInfo::bare(EndpointKind::Node);
-        info.node = name.map(str::to_owned);
-        info
-    };
     for pod in cluster.pods.iter().filter(|pod| pod.host_network && !pod.phase.is_terminal()) {
-        for address in &pod.addresses {
-            owners.insert(to_kernel(*address), node(pod.node.as_deref()));
-        }
+        let owner = Owner::Node(pod.node.as_deref());
+        owners.extend(pod.addresses.iter().map(|address| (to_kernel(*address), owner)));
     }
-    for known in &cluster.nodes {
-        for address in &known.addresses {
-            owners.insert(to_kernel(*address), node(Some(&known.name)));
-        }
+    let nodes = cluster.nodes.iter().map(|node| (node.name.as_str(), node.addresses.as_slice()));
+    for (name, addresses) in nodes.chain([own]) {
+        let owner = Owner::Node(Some(name));
+        owners.extend(addresses.iter().map(|address| (to_kernel(*address), owner)));
     }
-    let mut claims: FxHashMap<IpAddr, &Pod> = FxHashMap::default();
     for pod in cluster.pods.iter().filter(|pod| pod.is_networked()) {
         for address in &pod.addresses {
-            let holder = claims.entry(*address).or_insert(pod);
-            if precedence(pod) < precedence(holder) {
-                *holder = pod;
+            let before = owners.insert(to_kernel(*address), Owner::Pod(pod));
+            if let Some(Owner::Pod(other)) = before
+                && precedence(other) < precedence(pod)
+            {
+                owners.insert(to_kernel(*address), Owner::Pod(other));
             }
         }
     }
-    owners.extend(claims.iter().map(|(address, pod)| (to_kernel(*address), pod_info(pod))));
     owners
 }
 
-fn pod_info(pod: &Pod) -> EndpointInfo {
-    let (kind, name) = pod.workload.as_ref().map_or(("Pod", pod.name.as_str()), |workload| {
+/// Kind and name of what made a pod: itself where nothing did.
+fn workload(pod: &Pod) -> (&str, &str) {
+    pod.workload.as_ref().map_or(("Pod", pod.name.as_str()), |workload| {
         (workload.kind.as_str(), workload.name.as_str())
-    });
+    })
+}
+
+fn pod_info(pod: &Pod) -> EndpointInfo {
+    let (kind, name) = workload(pod);
     EndpointInfo {
         kind: EndpointKind::Pod,
         namespace: Some(pod.namespace.clone()),

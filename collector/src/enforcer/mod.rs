@@ -25,7 +25,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use weir_policy::Cluster;
 use weir_policy::compile::{Compiled, Compiler};
-use weir_policy::model::{Node, Pod, precedence};
+use weir_policy::model::{Pod, precedence};
 
 use crate::directory::{DirectoryWriter, SharedDirectory};
 use crate::kernel::{
@@ -276,10 +276,9 @@ pub struct Enforcer<K = Datapath, N = Host> {
 /// The last state put in force.
 #[derive(Clone, Debug)]
 struct Last {
-    /// As it was given.
-    given: Arc<Cluster>,
-    /// With this node's addresses.
     cluster: Arc<Cluster>,
+    /// Addresses that this node has, whatever the cluster says of it.
+    own_addresses: Vec<IpAddr>,
     compiled: Arc<Compiled>,
     places: Places,
 }
@@ -365,11 +364,19 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
     /// # Errors
     /// The state before stays in force.
     pub fn apply(&mut self, cluster: &Cluster) -> Result<Applied, EnforceError> {
-        let given = Arc::new(cluster.clone());
-        let cluster = self.with_addresses(cluster)?;
-        let compiled = self.compiler.compile(&cluster, Some(&self.options.node));
+        self.apply_shared(&Arc::new(cluster.clone()))
+    }
+
+    /// The same, without a copy of the state.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn apply_shared(&mut self, cluster: &Arc<Cluster>) -> Result<Applied, EnforceError> {
+        let own_addresses = self.network.addresses()?;
+        let node = Some(self.options.node.as_str());
+        let compiled = Arc::new(self.compiler.compile_with(cluster, node, &own_addresses));
         let places = self.places(&compiled)?;
-        self.install(Last { given, cluster: cluster.into(), compiled: compiled.into(), places })
+        self.install(Last { cluster: cluster.clone(), own_addresses, compiled, places })
     }
 
     /// Looks whether pods have moved or this node's addresses changed, and follows. Tries again
@@ -379,8 +386,8 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
     /// As [`apply`](Self::apply).
     pub fn refresh(&mut self) -> Result<Option<Applied>, EnforceError> {
         let Some(last) = self.last.clone() else { return Ok(None) };
-        if self.with_addresses(&last.given)? != *last.cluster {
-            return self.apply(&last.given).map(Some);
+        if self.network.addresses()? != last.own_addresses {
+            return self.apply_shared(&last.cluster).map(Some);
         }
         let places = self.places(&last.compiled)?;
         if places == last.places && !self.unfinished {
@@ -389,13 +396,6 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         let before = self.applied.clone();
         let applied = self.install(Last { places, ..last })?;
         Ok((before.as_ref() != Some(&applied)).then_some(applied))
-    }
-
-    /// The cluster, with this node's own addresses added to what it says of the node.
-    fn with_addresses(&mut self, cluster: &Cluster) -> Result<Cluster, EnforceError> {
-        let mut cluster = cluster.clone();
-        add_addresses(&mut cluster, &self.options.node, self.network.addresses()?);
-        Ok(cluster)
     }
 
     fn places(&mut self, compiled: &Compiled) -> Result<Places, EnforceError> {
@@ -470,7 +470,7 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
 
     /// One pod, by its index in the compiled endpoints, for each interface.
     fn choose(&self, next: &Last) -> (BTreeMap<u32, usize>, Vec<Unenforced>) {
-        let pods = local_pods(&next.cluster);
+        let pods = local_pods(&next.cluster, &self.options.node);
         let pod = |index: usize| {
             let endpoint = &next.compiled.endpoints[index];
             pods.get(&(endpoint.namespace.as_str(), endpoint.pod.as_str())).copied()
@@ -527,8 +527,9 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         chosen: &BTreeMap<u32, usize>,
     ) -> (HashMap<u32, u32>, Vec<Record>) {
         let now = MonotonicClock::now_ns();
+        self.directory.set_own_addresses(&self.options.node, &next.own_addresses);
         self.directory.set_cluster(&next.cluster, now);
-        let pods = local_pods(&next.cluster);
+        let pods = local_pods(&next.cluster, &self.options.node);
         let mut endpoints = HashMap::new();
         let mut instances = HashMap::new();
         let mut news = Vec::new();
@@ -616,23 +617,7 @@ fn unenforced(next: &Last, index: usize, why: String) -> Unenforced {
     Unenforced { namespace: endpoint.namespace.clone(), pod: endpoint.pod.clone(), why }
 }
 
-fn local_pods(cluster: &Cluster) -> HashMap<(&str, &str), &Pod> {
-    cluster.pods.iter().map(|pod| ((pod.namespace.as_str(), pod.name.as_str()), pod)).collect()
-}
-
-/// Adds this node's own addresses to what the cluster says of it.
-fn add_addresses(cluster: &mut Cluster, node: &str, addresses: Vec<IpAddr>) {
-    let index = match cluster.nodes.iter().position(|known| known.name == node) {
-        Some(index) => index,
-        None => {
-            cluster.nodes.push(Node { name: node.to_owned(), ..Node::default() });
-            cluster.nodes.len() - 1
-        }
-    };
-    let known = &mut cluster.nodes[index].addresses;
-    for address in addresses {
-        if !known.contains(&address) {
-            known.push(address);
-        }
-    }
+fn local_pods<'a>(cluster: &'a Cluster, node: &str) -> HashMap<(&'a str, &'a str), &'a Pod> {
+    let local = cluster.pods.iter().filter(|pod| pod.node.as_deref() == Some(node));
+    local.map(|pod| ((pod.namespace.as_str(), pod.name.as_str()), pod)).collect()
 }

@@ -4,6 +4,7 @@
 //! identities. Another rule may tell pods apart that were one identity: those that it means then
 //! are another one, and the others are, as before, the one that it does not mean.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,10 +26,14 @@ pub(super) struct Identity {
 
 /// The ports of a pod that have a name, sorted.
 pub(super) fn named_ports(pod: &Pod) -> Vec<NamedPort> {
-    let mut ports: Vec<NamedPort> = pod
-        .ports
-        .iter()
-        .filter_map(|port| Some((port.name.clone()?, port.protocol, port.port)))
+    named_ports_that(pod, |_, _| true)
+}
+
+fn named_ports_that(pod: &Pod, is_used: impl Fn(&str, Protocol) -> bool) -> Vec<NamedPort> {
+    let named = pod.ports.iter().filter_map(|port| Some((port.name.as_ref()?, port)));
+    let mut ports: Vec<NamedPort> = named
+        .filter(|(name, port)| is_used(name, port.protocol))
+        .map(|(name, port)| (name.clone(), port.protocol, port.port))
         .collect();
     ports.sort_unstable();
     ports.dedup();
@@ -129,16 +134,15 @@ impl<'a> Distinctions<'a> {
         if self.port_names.is_empty() {
             return Vec::new();
         }
-        let mut ports = named_ports(pod);
-        ports.retain(|(name, protocol, _)| self.port_names.contains(&(name.as_str(), *protocol)));
-        ports
+        let used = |name: &str, protocol| self.port_names.contains(&(name, protocol));
+        named_ports_that(pod, used)
     }
 }
 
-/// The identities of all pods, indexed for rules. Positions among them are ascending and small.
-#[derive(Debug)]
+/// The identities of all pods, indexed for rules. Lists of numbers are ascending.
+#[derive(Debug, Default)]
 pub(super) struct Identities {
-    known: Vec<Arc<Numbered<Identity>>>,
+    known: FxHashMap<u32, Arc<Numbered<Identity>>>,
     by_peer: FxHashMap<Digest, Vec<u32>>,
     by_port: FxHashMap<(String, Protocol), Vec<u32>>,
 }
@@ -184,28 +188,36 @@ impl Identities {
         known.sort_unstable_by_key(|identity| identity.id);
         let mut by_peer: FxHashMap<Digest, Vec<u32>> = FxHashMap::default();
         let mut by_port: FxHashMap<(String, Protocol), Vec<u32>> = FxHashMap::default();
-        for (index, identity) in (0_u32..).zip(&known) {
+        for identity in &known {
             for peer in &identity.content.peers {
-                by_peer.entry(*peer).or_default().push(index);
+                by_peer.entry(*peer).or_default().push(identity.id);
             }
-            for (name, protocol, _) in &identity.content.named_ports {
-                by_port.entry((name.clone(), *protocol)).or_default().push(index);
+            let ports: BTreeSet<_> =
+                identity.content.named_ports.iter().map(|port| (&port.0, port.1)).collect();
+            for (name, protocol) in ports {
+                by_port.entry((name.clone(), protocol)).or_default().push(identity.id);
             }
         }
+        let known = known.into_iter().map(|identity| (identity.id, identity)).collect();
         Self { known, by_peer, by_port }
     }
 
-    /// All of them, ascending by number.
-    pub(super) fn known(&self) -> &[Arc<Numbered<Identity>>] {
-        &self.known
+    /// All of them.
+    pub(super) fn known(&self) -> impl Iterator<Item = &Arc<Numbered<Identity>>> {
+        self.known.values()
     }
 
-    /// Positions of those that a peer means.
+    /// The named ports of one of them.
+    pub(super) fn named_ports(&self, id: u32) -> &[NamedPort] {
+        self.known.get(&id).map_or(&[], |identity| &identity.content.named_ports)
+    }
+
+    /// Those that a peer means.
     pub(super) fn selected(&self, peer: &PodPeer) -> &[u32] {
         self.by_peer.get(&peer.digest).map_or(&[], Vec::as_slice)
     }
 
-    /// Positions of those that have a port of that name.
+    /// Those that have a port of that name.
     pub(super) fn with_port(&self, name: &str, protocol: Protocol) -> &[u32] {
         self.by_port.get(&(name.to_owned(), protocol)).map_or(&[], Vec::as_slice)
     }

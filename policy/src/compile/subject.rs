@@ -74,34 +74,40 @@ impl Subject {
         [(Direction::Ingress, &self.ingress), (Direction::Egress, &self.egress)]
     }
 
-    /// Which identities its rules mean, by direction.
-    pub(super) fn meetings(&self, identities: &Identities) -> [Vec<Meeting>; 2] {
-        self.sides().map(|(_, side)| side.meetings(identities))
+    /// Whether its rules mean the same of both, so that it has the same entries.
+    pub(super) fn meets_the_same(&self, before: &Identities, now: &Identities) -> bool {
+        self.rules().all(|rule| {
+            let mut peers = rule.pods.iter();
+            let mut names = rule.names().filter(|_| rule.everybody);
+            peers.all(|peer| before.selected(peer) == now.selected(peer))
+                && names.all(|(name, protocol)| {
+                    before.with_port(name, protocol) == now.with_port(name, protocol)
+                })
+        })
     }
 
     /// Its entries, for the identities that its rules mean.
     pub(super) fn entries(
         &self,
         id: u32,
-        meetings: &[Vec<Meeting>; 2],
         identities: &Identities,
         rule_sets: &mut RuleSets,
     ) -> SubjectEntries {
         let mut entries = SubjectEntries::default();
-        for ((direction, side), meetings) in self.sides().into_iter().zip(meetings) {
+        for (direction, side) in self.sides() {
             side.any.insert_entries(id, PEER_ANY, direction, &mut entries.policies);
             for (net, peer, table) in &side.blocks {
                 entries.cidrs.insert(CidrKey { net: *net, subject: id, direction }, *peer);
                 table.content.insert_entries(id, *peer, direction, &mut entries.policies);
             }
             let policies = &mut entries.policies;
-            side.identity_entries((id, direction), meetings, identities, rule_sets, policies);
+            side.identity_entries((id, direction), identities, rule_sets, policies);
         }
         entries
     }
 }
 
-/// An identity and a rule that means it, by their positions.
+/// An identity and a rule that means it, by its position.
 type Meeting = (u32, u32);
 
 impl Side {
@@ -170,21 +176,20 @@ impl Side {
     fn identity_entries(
         &self,
         (subject, direction): (u32, Direction),
-        meetings: &[Meeting],
         identities: &Identities,
         rule_sets: &mut RuleSets,
         entries: &mut FxHashMap<PolicyKey, PolicyEntry>,
     ) {
         let mut tables: FxHashMap<(Vec<u32>, &[NamedPort]), PortTable> = FxHashMap::default();
-        for meetings in meetings.chunk_by(|a, b| a.0 == b.0) {
-            let identity = &identities.known()[meetings[0].0 as usize];
+        for meetings in self.meetings(identities).chunk_by(|a, b| a.0 == b.0) {
+            let identity = meetings[0].0;
             let here: Vec<u32> = meetings.iter().map(|&(_, rule)| rule).collect();
             let by_name = here.iter().any(|&rule| self.rules[rule as usize].has_names());
-            let named = if by_name { identity.content.named_ports.as_slice() } else { &[] };
+            let named = if by_name { identities.named_ports(identity) } else { &[] };
             let table = tables.entry((here, named)).or_insert_with_key(|(here, named)| {
                 table(here.iter().map(|&rule| &self.rules[rule as usize]), named, rule_sets)
             });
-            table.insert_entries(subject, identity.id, direction, entries);
+            table.insert_entries(subject, identity, direction, entries);
         }
     }
 }

@@ -1,3 +1,5 @@
+use rustc_hash::FxHashSet;
+
 use super::*;
 use crate::model::{Peer, Rule, Selector};
 

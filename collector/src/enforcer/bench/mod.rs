@@ -65,7 +65,7 @@ pub fn run() -> Result<Report, EnforceError> {
         let compile = begin.elapsed();
         drop(compiled);
         let begin = Instant::now();
-        enforcer.apply(cluster)?;
+        enforcer.apply_shared(cluster)?;
         Ok((compile, begin.elapsed()))
     };
 
