@@ -55,7 +55,7 @@ impl Crossing {
         let mut crossing = Self::default();
         let switches = |(interface, endpoint): (&u32, &Endpoint)| {
             let next = new.endpoints.get(interface);
-            next.is_none_or(|next| subjects_of(next) != subjects_of(endpoint))
+            next.is_none_or(|next| judged_by(next) != judged_by(endpoint))
         };
         if !old.endpoints.iter().any(switches) {
             return crossing;
@@ -70,7 +70,7 @@ impl Crossing {
             for subject in subjects_of(endpoint) {
                 if subject != 0
                     && old_subjects.contains(&subject)
-                    && before.is_none_or(|before| subjects_of(before) != subjects_of(endpoint))
+                    && before.is_none_or(|before| judged_by(before) != judged_by(endpoint))
                 {
                     crossing.subjects.entry(subject).or_insert_with(|| passages.next());
                 }
@@ -98,7 +98,7 @@ impl Crossing {
     /// An endpoint as it is while addresses cross.
     pub(super) fn endpoint(&self, before: Option<&Endpoint>, next: &Endpoint) -> Endpoint {
         let mut endpoint = *next;
-        if before.is_none_or(|before| subjects_of(before) != subjects_of(next)) {
+        if before.is_none_or(|before| judged_by(before) != judged_by(next)) {
             for view in [&mut endpoint.enforced, &mut endpoint.audited] {
                 view.subject = self.subjects.get(&view.subject).copied().unwrap_or(view.subject);
             }
@@ -161,4 +161,9 @@ type Routes = FxHashMap<u32, Vec<u32>>;
 /// The subjects by which a pod is judged; 0 for none.
 fn subjects_of(endpoint: &Endpoint) -> [u32; 2] {
     [endpoint.enforced.subject, endpoint.audited.subject]
+}
+
+/// What decides about a pod's packets besides entries: a pod switches if it changes.
+fn judged_by(endpoint: &Endpoint) -> ([u32; 2], u32) {
+    (subjects_of(endpoint), endpoint.flags)
 }

@@ -140,6 +140,11 @@ impl Applier {
             .collect();
         self.unsure.identities.extend(identities.iter().map(|(address, _)| *address));
         kernel.insert_identities(&identities)?;
+        let gone: Vec<Address> = extra(&self.present.identities, &target.identities)
+            .filter(|address| !crossing.later.contains(address))
+            .collect();
+        self.unsure.identities.extend(&gone);
+        kernel.remove_identities(&gone)?;
 
         // Pods that are in force already must all switch; a new one that cannot be is reported.
         let mut refused = Vec::new();
@@ -178,7 +183,6 @@ impl Applier {
             unsure.policies.extend(extra(&old.policies, &new.policies));
             unsure.cidrs.extend(extra(&old.cidrs, &new.cidrs));
         }
-        unsure.identities.extend(extra(&old.identities, &self.present.identities));
         for (interface, next) in &self.present.endpoints {
             if crossing.endpoint(old.endpoints.get(interface), next) != *next {
                 unsure.endpoints.insert(*interface);
