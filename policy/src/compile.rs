@@ -268,7 +268,7 @@ impl Compiler {
         let rules = || subjects.values().flat_map(|subject| subject.content.rules());
         let distinctions = Distinctions::new(
             rules().flat_map(|rule| &rule.pods),
-            rules().flat_map(|rule| rule.names()).collect(),
+            rules().flat_map(rules::SubjectRule::names).collect(),
         );
         let identities =
             Identities::sort(&distinctions, cluster, &owners, &mut self.identities, &mut addresses);

@@ -32,18 +32,18 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
             self.journal = Some(journal);
         }
         let ours = name.as_ref().is_some_and(|name| known.maps.contains(name));
-        if let Some(left) = &left {
-            if !ours || !covers(&known, left) {
-                self.findings.push(format!(
-                    "{} rules, {} addresses and {} endpoints in the kernel's maps are from a \
+        if let Some(left) = &left
+            && (!ours || !covers(&known, left))
+        {
+            self.findings.push(format!(
+                "{} rules, {} addresses and {} endpoints in the kernel's maps are from a \
                      collector whose notes are missing: they stay in force until the cluster's \
                      state is known; what they decide until then is reported without names",
-                    left.policies.len(),
-                    left.identities.len(),
-                    left.endpoints.len()
-                ));
-                known = above(known, left);
-            }
+                left.policies.len(),
+                left.identities.len(),
+                left.endpoints.len()
+            ));
+            known = above(known, left);
         }
         self.compiler = match Compiler::resume(known.numbers.clone()) {
             Ok(compiler) => compiler,

@@ -151,7 +151,7 @@ impl Versions {
             kind,
             namespace,
             name,
-            manifest: manifest.map(|manifest| manifest.to_string()),
+            manifest: manifest.map(std::string::ToString::to_string),
         }
     }
 }

@@ -147,6 +147,9 @@ pub(super) struct Identities {
     by_port: FxHashMap<(String, Protocol), Vec<u32>>,
 }
 
+/// Which peers mean a pod, by position, and its ports with names that rules use.
+type Content = (Vec<u32>, Vec<NamedPort>);
+
 impl Identities {
     /// Sorts the owners of addresses into identities; notes each address's.
     pub(super) fn sort(
@@ -161,8 +164,7 @@ impl Identities {
             namespaces.insert(&namespace.name, namespace);
         }
         let mut scopes: FxHashMap<&str, Scope> = FxHashMap::default();
-        let mut found: FxHashMap<(Vec<u32>, Vec<NamedPort>), Arc<Numbered<Identity>>> =
-            FxHashMap::default();
+        let mut found: FxHashMap<Content, Arc<Numbered<Identity>>> = FxHashMap::default();
         for (&address, pod) in owners {
             let scope = scopes.entry(&pod.namespace).or_insert_with(|| {
                 match namespaces.get(pod.namespace.as_str()) {

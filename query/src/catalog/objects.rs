@@ -123,7 +123,7 @@ async fn read(store: &Store, files: &[DataFile]) -> Result<Option<History>, Quer
         let mut versions = Vec::new();
         for (path, body) in bodies {
             let read = ParquetRecordBatchReaderBuilder::try_new(body)
-                .and_then(|builder| Ok(builder.build()?))
+                .and_then(ParquetRecordBatchReaderBuilder::build)
                 .map_err(|error| error.to_string())
                 .and_then(|batches| {
                     for batch in batches {

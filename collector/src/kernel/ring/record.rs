@@ -83,7 +83,7 @@ mod tests {
         ring.write(&[1; 8]);
         ring.set_header(0, 9);
         assert_eq!(record_at(&ring, 0), Record::Damaged);
-        ring.set_header(0, u32::MAX & !BUSY & !DISCARDED);
+        ring.set_header(0, !BUSY & !DISCARDED);
         assert_eq!(record_at(&ring, 0), Record::Damaged);
     }
 }
