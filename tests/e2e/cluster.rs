@@ -1,9 +1,10 @@
 //! A lab cluster with the real processes: one relay, one query service, a collector on each node.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use weir_lab::{Lab, LabSpec, Place, Process};
@@ -22,17 +23,29 @@ pub(crate) struct Cluster {
     directory: PathBuf,
     /// Further arguments of collectors.
     settings: Vec<String>,
+    /// What collectors put in force outlives them.
+    pinned: bool,
 }
 
 impl Cluster {
     /// Starts everything for the nodes and pods of `spec`, without policies. A pod's labels are
     /// `app: NAME`. `directory` keeps manifests, store and logs.
     pub(crate) fn start(directory: &Path, spec: &LabSpec) -> Self {
-        Self::start_with(directory, spec, &[])
+        Self::launch(directory, spec, &[], false)
     }
 
     /// The same with more settings for the collectors.
     pub(crate) fn start_with(directory: &Path, spec: &LabSpec, settings: &[&str]) -> Self {
+        Self::launch(directory, spec, settings, false)
+    }
+
+    /// The same with collectors that pin what they load in the usual place: for a test with a BPF
+    /// file system of its own.
+    pub(crate) fn start_pinned(directory: &Path, spec: &LabSpec) -> Self {
+        Self::launch(directory, spec, &[], true)
+    }
+
+    fn launch(directory: &Path, spec: &LabSpec, settings: &[&str], pinned: bool) -> Self {
         let lab = Lab::create(spec).unwrap();
         let manifests = directory.join("manifests");
         std::fs::create_dir_all(&manifests).unwrap();
@@ -68,6 +81,7 @@ impl Cluster {
             manifests,
             directory,
             settings,
+            pinned,
         };
         for node in &spec.nodes {
             cluster.start_collector(&node.name);
@@ -83,20 +97,64 @@ impl Cluster {
             .append(true)
             .open(self.directory.join(format!("collector-{node}.log")))
             .unwrap();
+        let mut command = self.collector(node);
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        let process = self.lab.node(node).unwrap().spawn(command).unwrap();
+        self.collectors.push((node.to_owned(), process));
+    }
+
+    /// Runs a collector that has to end by itself.
+    pub(crate) fn run_collector(&self, node: &str) -> Output {
+        let mut command = self.collector(node);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = self.lab.node(node).unwrap().spawn(command).unwrap();
+        let status = wait_for("the collector to end", || process.try_wait().unwrap());
+        let mut stderr = Vec::new();
+        process.child().stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
+        Output { status, stdout: Vec::new(), stderr }
+    }
+
+    fn collector(&self, node: &str) -> Command {
         let mut command = Command::new(binary());
         command
             .args(["collector", "--cluster", "lab", "--node", node, "--interval", INTERVAL])
-            .args(["--pins", "none", "--state", "none"])
             .args(&self.settings)
             .arg("--manifests")
             .arg(&self.manifests)
             .arg("--relay")
             .arg(format!("unix://{}", self.directory.join("relay.sock").display()))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
-        let process = self.lab.node(node).unwrap().spawn(command).unwrap();
-        self.collectors.push((node.to_owned(), process));
+            .stdin(Stdio::null());
+        if self.pinned {
+            command.arg("--state").arg(self.state(node));
+        } else {
+            command.args(["--pins", "none", "--state", "none"]);
+        }
+        command
+    }
+
+    /// The state directory of a node's pinned collector.
+    pub(crate) fn state(&self, node: &str) -> PathBuf {
+        self.directory.join(format!("state-{node}"))
+    }
+
+    /// Starts a node's collector and waits until it has put the policies in force.
+    pub(crate) fn restart_collector(&mut self, node: &str) {
+        let log = self.directory.join(format!("collector-{node}.log"));
+        let times = || {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            log.matches("policy is in force").count()
+        };
+        let before = times();
+        self.start_collector(node);
+        wait_for("the policies to be in force", || (times() > before).then_some(()));
+    }
+
+    /// Kills the collectors.
+    pub(crate) fn kill_collectors(&mut self) {
+        for (_, process) in &mut self.collectors {
+            process.kill().unwrap();
+        }
+        self.collectors.clear();
     }
 
     pub(crate) fn pod(&self, name: &str) -> &Place {

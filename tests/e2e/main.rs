@@ -9,4 +9,5 @@ mod demo;
 mod explain;
 mod logging;
 mod modes;
+mod restart;
 mod weir;

@@ -257,6 +257,8 @@ pub struct Enforcer<K = Datapath, N = Host> {
     applier: Applier,
     directory: DirectoryWriter,
     journal: Option<Journal>,
+    /// Names of the maps in force, and of those that are to be or were.
+    maps: Vec<String>,
     /// What was found at the start, in words.
     findings: Vec<String>,
     /// Interfaces with this process's programs.
@@ -312,6 +314,7 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
             applier: Applier::default(),
             directory: DirectoryWriter::default(),
             journal: None,
+            maps: Vec::new(),
             findings: Vec::new(),
             attached: HashSet::new(),
             older: HashSet::new(),
@@ -511,7 +514,11 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
             return;
         }
         match self.kernel.commit() {
-            Ok(()) => self.committed = true,
+            Ok(()) => {
+                self.committed = true;
+                // The last name is of the maps that are left.
+                self.maps.drain(..self.maps.len().saturating_sub(1));
+            }
             Err(error) => {
                 tracing::warn!(%error, "what a collector before has left cannot be removed");
                 self.unfinished = true;

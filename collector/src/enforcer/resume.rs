@@ -13,6 +13,8 @@ use super::update::Applier;
 use super::{EnforceError, Enforcer, Instance, Journal, Kernel, Known, Network, Record};
 use crate::kernel::{MapContents, MonotonicClock};
 
+/// Most names of maps that are kept of processes that were killed before theirs were in force.
+const KEPT_MAPS: usize = 8;
 /// Kind of the rules in place of those that nobody remembers.
 const FORGOTTEN: &str = "Unknown";
 
@@ -62,7 +64,11 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         } else {
             self.older.extend(self.kernel.attached()?);
         }
-        known.maps = name.into_iter().collect();
+        // Until the new maps are in force, those before may be taken over by yet another process.
+        known.maps.retain(|other| Some(other) != name.as_ref());
+        known.maps.drain(..known.maps.len().saturating_sub(KEPT_MAPS));
+        known.maps.extend(name);
+        self.maps.clone_from(&known.maps);
         let Some(journal) = &mut self.journal else { return Ok(()) };
         let written = journal.rewrite(&known);
         written.map_err(|source| self.journal_error(source))
@@ -92,7 +98,7 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
                 numbers: self.compiler.numbers(),
                 endpoints: self.instances.iter().map(|(one, id)| (*id, one.clone())).collect(),
                 last_endpoint: self.last_endpoint,
-                maps: self.kernel.name()?.into_iter().collect(),
+                maps: self.maps.clone(),
                 ..Known::default()
             };
             journal.rewrite(&known)

@@ -5,8 +5,8 @@ use weir_abi::{LAYOUT, LAYOUT_VERSION};
 
 use super::KernelError;
 
-/// The packet at hand, of no worth to any other program.
-const SCRATCH: &str = "PACKET";
+/// The programs' scratch memory, of no worth to others.
+const SCRATCH: &str = "WORK";
 
 /// Definitions of all maps that are pinned, sizes as asked for.
 #[derive(Debug)]
