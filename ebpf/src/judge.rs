@@ -2,8 +2,8 @@
 
 use aya_ebpf::helpers::bpf_map_lookup_elem;
 use weir_abi::{
-    DIRECTION_INGRESS,
-    endpoint::{AUDIT, CIDR_EGRESS, CIDR_INGRESS, DENY_NOT_READY, READY},
+    DIRECTION_EGRESS, DIRECTION_INGRESS,
+    endpoint::{AUDIT, CIDR_EGRESS, CIDR_INGRESS, DENY_NOT_READY, Endpoint, READY, SubjectView},
     event::{
         REASON_DEFAULT_DENY, REASON_EXPLICIT_DENY, REASON_NO_POLICY, REASON_NODE_TRAFFIC,
         REASON_NOT_READY, REASON_POLICY, REASON_RELATED, VERDICT_ALLOW, VERDICT_AUDIT,
@@ -18,7 +18,7 @@ use weir_abi::{
 use crate::{
     maps::{CIDRS_V4, CIDRS_V6, EPOCH, IDENTITIES, POLICY},
     packet::Words,
-    scene::{Judgement, Scene, isolation, tiers},
+    scene::{Judgement, Scene, Work, isolation, tiers},
 };
 
 /// Longest port prefix.
@@ -35,38 +35,58 @@ pub struct Search {
 }
 
 /// Fills in the judgement for the connection as `scene.direction` has it.
-#[inline(never)]
+#[inline(always)]
 pub fn judge(scene: &mut Scene) {
-    let identity = identity(scene.remote());
-    let flags = scene.endpoint().flags;
-    scene.work_mut().judgement = Judgement { identity, ..Judgement::ALLOW };
-    if scene.related {
-        scene.work_mut().judgement.reason = REASON_RELATED;
-        return;
+    let (work, endpoint): (*mut Work, *const Endpoint) = (scene.work_mut(), scene.endpoint());
+    weir_judge(work, endpoint, scene.direction.into(), scene.related.into());
+}
+
+/// The verifier checks a global function once, whatever its callers know: all that it goes by is
+/// in its arguments. The kernel wants them to be scalars or pointers that may be null, and a result.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn weir_judge(
+    work: *mut Work,
+    endpoint: *const Endpoint,
+    direction: u32,
+    related: u32,
+) -> u32 {
+    // SAFETY: memory of maps, found for this very packet, or null.
+    let (Some(work), Some(endpoint)) = (unsafe { (work.as_mut(), endpoint.as_ref()) }) else {
+        return 0;
+    };
+    let outward = direction == u32::from(DIRECTION_EGRESS);
+    let remote = if outward { work.packet.destination } else { work.packet.source };
+    let identity = identity(remote);
+    let flags = endpoint.flags;
+    work.judgement = Judgement { identity, ..Judgement::ALLOW };
+    if related != 0 {
+        work.judgement.reason = REASON_RELATED;
+        return 0;
     }
     if identity == IDENTITY_LOCAL_NODE {
-        scene.work_mut().judgement.reason = REASON_NODE_TRAFFIC;
-        return;
+        work.judgement.reason = REASON_NODE_TRAFFIC;
+        return 0;
     }
     if flags & READY == 0 {
-        scene.work_mut().judgement.reason = REASON_NOT_READY;
+        work.judgement.reason = REASON_NOT_READY;
         if flags & DENY_NOT_READY != 0 {
-            scene.work_mut().judgement.verdict = VERDICT_DENY;
+            work.judgement.verdict = VERDICT_DENY;
         }
     } else {
         // What the policies in force deny stays denied, whatever the audited ones say.
-        ask(scene, false);
-        if scene.work().judgement.verdict == VERDICT_ALLOW && scene.endpoint().audited.subject != 0
-        {
-            ask(scene, true);
-            if scene.work().judgement.verdict == VERDICT_DENY {
-                scene.work_mut().judgement.verdict = VERDICT_AUDIT;
+        weir_ask(work, &raw const endpoint.enforced, direction);
+        if work.judgement.verdict == VERDICT_ALLOW && endpoint.audited.subject != 0 {
+            weir_ask(work, &raw const endpoint.audited, direction);
+            if work.judgement.verdict == VERDICT_DENY {
+                work.judgement.verdict = VERDICT_AUDIT;
             }
         }
     }
-    if scene.work().judgement.verdict == VERDICT_DENY && flags & AUDIT != 0 {
-        scene.work_mut().judgement.verdict = VERDICT_AUDIT;
+    if work.judgement.verdict == VERDICT_DENY && flags & AUDIT != 0 {
+        work.judgement.verdict = VERDICT_AUDIT;
     }
+    0
 }
 
 /// User space adds to it after each change to what [`judge`] goes by.
@@ -77,36 +97,47 @@ pub fn epoch() -> u32 {
 }
 
 /// Asks one view's policies: the admin tier, NetworkPolicies, the baseline tier.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn ask(scene: &mut Scene, audited: bool) {
-    let endpoint = scene.endpoint();
-    let view = if audited { &endpoint.audited } else { &endpoint.enforced };
-    let (isolated_by, port_prefixes, cidrs) = if scene.direction == DIRECTION_INGRESS {
+extern "C" fn weir_ask(work: *mut Work, view: *const SubjectView, direction: u32) -> u32 {
+    // SAFETY: as in `weir_judge`.
+    let (Some(work), Some(view)) = (unsafe { (work.as_mut(), view.as_ref()) }) else {
+        return 0;
+    };
+    ask(work, view, direction as u8);
+    0
+}
+
+#[inline(always)]
+fn ask(work: &mut Work, view: &SubjectView, direction: u8) {
+    let ingress = direction == DIRECTION_INGRESS;
+    let remote = if ingress { work.packet.source } else { work.packet.destination };
+    let (isolated_by, port_prefixes, cidrs) = if ingress {
         (view.isolated_by_ingress, view.port_prefixes_ingress, CIDR_INGRESS)
     } else {
         (view.isolated_by_egress, view.port_prefixes_egress, CIDR_EGRESS)
     };
     let flags = view.flags;
-    let isolated = flags & isolation(scene.direction) != 0;
-    if !isolated && flags & tiers(scene.direction) == 0 {
-        scene.work_mut().judgement.reason = REASON_NO_POLICY;
+    let isolated = flags & isolation(direction) != 0;
+    if !isolated && flags & tiers(direction) == 0 {
+        work.judgement.reason = REASON_NO_POLICY;
         return;
     }
     // Without ports there is nothing to match but the protocol.
-    let port_prefixes = if scene.packet().has_ports() {
+    let port_prefixes = if work.packet.has_ports() {
         port_prefixes
     } else {
         port_prefixes & (1 | (1 << ANY_PROTOCOL_BIT))
     };
-    let (identity, direction) = (scene.work().judgement.identity, scene.direction);
-    let (port, protocol) = (scene.packet().destination_port, scene.packet().protocol);
+    let identity = work.judgement.identity;
+    let (port, protocol) = (work.packet.destination_port, work.packet.protocol);
     let subject = view.subject;
     let cidr = if flags & cidrs != 0 {
-        cidr_peer(scene.remote(), subject, u32::from(direction))
+        cidr_peer(remote, subject, u32::from(direction))
     } else {
         PEER_ANY
     };
-    let search = &mut scene.work_mut().search;
+    let search = &mut work.search;
     search.key.subject = subject;
     search.key.direction = direction;
     search.key.reserved = [0; 3];
@@ -114,10 +145,10 @@ fn ask(scene: &mut Scene, audited: bool) {
     search.port = port;
     search.protocol = protocol;
     search.key.peer = identity;
-    find(search);
+    weir_find(search);
     let by_identity = search.found;
     search.key.peer = cidr;
-    find(search);
+    weir_find(search);
     let by_cidr = search.found;
 
     let (admin, admin_rule_set) = first(
@@ -125,16 +156,16 @@ fn ask(scene: &mut Scene, audited: bool) {
         (by_cidr.admin, by_cidr.admin_rule_set),
     );
     if decides(admin) {
-        return settle(scene, admin, admin_rule_set);
+        return settle(work, admin, admin_rule_set);
     }
     if isolated {
-        scene.work_mut().judgement.rule_set_identity = by_identity.rule_set;
-        scene.work_mut().judgement.rule_set_cidr = by_cidr.rule_set;
-        scene.work_mut().judgement.reason = REASON_POLICY;
+        work.judgement.rule_set_identity = by_identity.rule_set;
+        work.judgement.rule_set_cidr = by_cidr.rule_set;
+        work.judgement.reason = REASON_POLICY;
         if by_identity.rule_set | by_cidr.rule_set == 0 {
-            scene.work_mut().judgement.rule_set_identity = isolated_by;
-            scene.work_mut().judgement.verdict = VERDICT_DENY;
-            scene.work_mut().judgement.reason = REASON_DEFAULT_DENY;
+            work.judgement.rule_set_identity = isolated_by;
+            work.judgement.verdict = VERDICT_DENY;
+            work.judgement.reason = REASON_DEFAULT_DENY;
         }
         return;
     }
@@ -143,9 +174,9 @@ fn ask(scene: &mut Scene, audited: bool) {
         (by_cidr.baseline, by_cidr.baseline_rule_set),
     );
     if decides(baseline) {
-        return settle(scene, baseline, baseline_rule_set);
+        return settle(work, baseline, baseline_rule_set);
     }
-    scene.work_mut().judgement.reason = REASON_NO_POLICY;
+    work.judgement.reason = REASON_NO_POLICY;
 }
 
 /// Of two rules of a tier the one that comes first, with what names it.
@@ -162,13 +193,13 @@ fn decides(decision: u32) -> bool {
 
 /// A rule of a tier decides.
 #[inline(always)]
-fn settle(scene: &mut Scene, decision: u32, rule_set: u32) {
-    scene.work_mut().judgement.rule_set_identity = rule_set;
-    scene.work_mut().judgement.rule_set_cidr = 0;
-    scene.work_mut().judgement.reason = REASON_POLICY;
+fn settle(work: &mut Work, decision: u32, rule_set: u32) {
+    work.judgement.rule_set_identity = rule_set;
+    work.judgement.rule_set_cidr = 0;
+    work.judgement.reason = REASON_POLICY;
     if decision & ACTION_MASK == ACTION_DENY {
-        scene.work_mut().judgement.verdict = VERDICT_DENY;
-        scene.work_mut().judgement.reason = REASON_EXPLICIT_DENY;
+        work.judgement.verdict = VERDICT_DENY;
+        work.judgement.reason = REASON_EXPLICIT_DENY;
     }
 }
 
@@ -180,7 +211,17 @@ pub fn identity(address: Words) -> u32 {
 }
 
 /// What is said of one peer: the entry of the longest port prefix.
+#[unsafe(no_mangle)]
 #[inline(never)]
+extern "C" fn weir_find(search: *mut Search) -> u32 {
+    // SAFETY: as in `weir_judge`.
+    if let Some(search) = unsafe { search.as_mut() } {
+        find(search);
+    }
+    0
+}
+
+#[inline(always)]
 fn find(search: &mut Search) {
     search.key.protocol = search.protocol;
     for length in (0..=PORT_BITS).rev() {
