@@ -51,14 +51,26 @@ fn transfer(client: &Place, server: &Place, to: SocketAddr) {
 
 /// What an interface sent and received.
 #[derive(Debug, PartialEq, Eq)]
-struct Counted {
-    sent_packets: u64,
+pub(crate) struct Counted {
+    pub(crate) sent_packets: u64,
     sent_bytes: u64,
     received_packets: u64,
     received_bytes: u64,
 }
 
-fn counted(place: &Place, link: &str) -> Counted {
+impl Counted {
+    /// How much more it is than at another moment.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            sent_packets: self.sent_packets - before.sent_packets,
+            sent_bytes: self.sent_bytes - before.sent_bytes,
+            received_packets: self.received_packets - before.received_packets,
+            received_bytes: self.received_bytes - before.received_bytes,
+        }
+    }
+}
+
+pub(crate) fn counted(place: &Place, link: &str) -> Counted {
     let counters = place.link(link).unwrap();
     Counted {
         sent_packets: counters.sent_packets,
@@ -68,7 +80,7 @@ fn counted(place: &Place, link: &str) -> Counted {
     }
 }
 
-fn reported(cluster: &Cluster, condition: &str) -> Counted {
+pub(crate) fn reported(cluster: &Cluster, condition: &str) -> Counted {
     let rows = cluster.query.sql(&format!(
         "select sum(packets) as p, sum(bytes) as b, sum(reply_packets) as rp, \
          sum(reply_bytes) as rb from flows where {condition}"
@@ -105,12 +117,7 @@ fn check(offloads_at_pods: bool, place: fn(&Cluster) -> (&Place, &'static str)) 
         (first == counted(counting, link)).then_some(first)
     });
     cluster.stop_collectors();
-    let expected = Counted {
-        sent_packets: after.sent_packets - before.sent_packets,
-        sent_bytes: after.sent_bytes - before.sent_bytes,
-        received_packets: after.received_packets - before.received_packets,
-        received_bytes: after.received_bytes - before.received_bytes,
-    };
+    let expected = after.since(&before);
     assert!(expected.sent_bytes > SENT_BYTES as u64, "{expected:?}");
     for side in [
         "direction = 'egress' and source_pod = 'client'",

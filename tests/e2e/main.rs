@@ -7,6 +7,7 @@ mod cluster;
 mod counters;
 mod demo;
 mod explain;
+mod killed;
 mod logging;
 mod modes;
 mod restart;

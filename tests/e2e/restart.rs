@@ -24,7 +24,7 @@ const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
     spec: {podSelector: {matchLabels: {app: server}}, ingress: [{ports: [{port: 9001}]}]}\n";
 
 /// Mounts a BPF file system that only this thread, and those that it starts, can see.
-fn private_bpf_file_system() {
+pub(crate) fn private_bpf_file_system() {
     // SAFETY: moves only this thread; strings that end with a zero.
     unsafe {
         assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0);
