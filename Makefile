@@ -31,7 +31,9 @@ build:
 	cp --force $(TARGET)/release/weir bin/weir
 
 bench: build
+	scripts/setup bench
 	$(AS_ROOT) bin/weir bench packets
+	$(AS_ROOT) bin/weir bench network
 	$(AS_ROOT) bin/weir bench policy
 	bin/weir bench rows
 	bin/weir bench ingest

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests may panic and need no docs")]
 
 mod bad_input;
+mod bench;
 mod churn;
 mod cluster;
 mod counters;

@@ -170,6 +170,22 @@ impl Datapath {
         Ok(true)
     }
 
+    /// Attaches one program to the hook of another, as a link that goes with the process. For
+    /// benchmarks.
+    pub(super) fn attach_in_place_of(
+        &mut self,
+        other: Program,
+        program: Program,
+        ifindex: u32,
+    ) -> Result<(), KernelError> {
+        let interface = interface_name(ifindex)?;
+        let place = Place { ifindex, interface: &interface, program: other };
+        let link = place.create_link(self.classifier(program)?);
+        let link = link.map_err(|error| attach_error(program, ifindex, &error))?;
+        self.links.entry(ifindex).or_default().push((program, link));
+        Ok(())
+    }
+
     /// None: it is attached already.
     fn attach_owned(
         &mut self,

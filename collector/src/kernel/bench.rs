@@ -1,6 +1,8 @@
 //! What a packet costs: each way through the programs by `BPF_PROG_TEST_RUN`, next to a program
 //! that does nothing. Compare by ratio; the absolute numbers are the machine's.
 
+pub mod network;
+
 use std::{
     fmt,
     net::{Ipv4Addr, Ipv6Addr},
@@ -95,6 +97,7 @@ pub fn run() -> Result<Report, KernelError> {
             let run = datapath.test_run(way.program, frame, repeat)?;
             times.push(run.duration.as_nanos() as f64);
             while reader.read(Duration::ZERO, &mut Vec::new())? > 0 {}
+            reader.release();
         }
     }
     let empty = rounds[0].clone();

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::server::{Server, serve_tcp};
 use crate::{LabError, Place};
@@ -36,4 +36,24 @@ pub fn send(address: SocketAddr, bytes: u64, patience: Duration) -> io::Result<u
     // Until the peer's FIN is here, so that counters are final when this returns.
     let _ = stream.read(&mut [0; 1])?;
     Ok(u64::from_be_bytes(arrived))
+}
+
+/// Sends to a [`sink`] for this long. Returns how many bytes arrived, and how long it took.
+pub fn send_for(
+    address: SocketAddr,
+    period: Duration,
+    patience: Duration,
+) -> io::Result<(u64, Duration)> {
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.set_read_timeout(Some(patience))?;
+    let block = vec![b'w'; BLOCK_LEN];
+    let begun = Instant::now();
+    while begun.elapsed() < period {
+        stream.write_all(&block)?;
+    }
+    stream.shutdown(Shutdown::Write)?;
+    let mut arrived = [0; 8];
+    stream.read_exact(&mut arrived)?;
+    Ok((u64::from_be_bytes(arrived), begun.elapsed()))
 }

@@ -1,6 +1,7 @@
 //! `weir bench`: the figures of `docs/PERFORMANCE.md`, each table from one run.
 
 mod ingest;
+mod network;
 mod packets;
 mod policy;
 mod rows;
@@ -14,6 +15,9 @@ use clap::Subcommand;
 pub(crate) enum Bench {
     /// Nanoseconds a packet in the kernel programs, next to an empty one. Needs root.
     Packets,
+    /// Packets a second between two pods with nothing in their way, an empty program, Weir, and
+    /// nftables. Needs root and `nft`.
+    Network(network::Network),
     /// Milliseconds from a change of the cluster until the kernel's maps hold it, and what they hold.
     /// Needs root.
     Policy,
@@ -27,6 +31,7 @@ impl Bench {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Packets => packets::run()?,
+            Self::Network(network) => network.run().await?,
             Self::Policy => policy::run()?,
             Self::Rows => rows::run()?,
             Self::Ingest(ingest) => ingest.run().await?,

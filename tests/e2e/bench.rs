@@ -1,0 +1,49 @@
+//! `weir bench network` measures what it says, and leaves nothing.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::weir::{binary, run, wait_for};
+
+/// The namespaces of labs that this process made.
+fn namespaces_of(pid: u32) -> usize {
+    let Ok(entries) = std::fs::read_dir("/run/netns") else { return 0 };
+    let pid = pid.to_string();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| name.split('-').nth(1) == Some(&pid)).count()
+}
+
+#[test]
+fn packets_are_measured_with_everything_in_their_way() {
+    let output = run(&["bench", "network", "--rounds=1", "--period-ms=20"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for setup in ["nothing", "empty program", "Weir", "nftables"] {
+        let row = text.lines().find(|line| line.starts_with(&format!("| {setup} |")));
+        let cells: Vec<&str> = row.expect(setup).split('|').map(str::trim).collect();
+        let denies = matches!(setup, "Weir" | "nftables");
+        assert_eq!(cells.len(), 10, "{row:?}");
+        for cell in &cells[2..if denies { 9 } else { 8 }] {
+            assert!(cell.parse::<f64>().unwrap() > 0.0, "{row:?}");
+        }
+    }
+}
+
+#[test]
+fn a_measurement_that_is_told_to_end_leaves_nothing() {
+    let mut child = Command::new(binary())
+        .args(["bench", "network", "--rounds=100"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = child.id();
+    wait_for("namespaces", || (namespaces_of(id) >= 4).then_some(()));
+    std::thread::sleep(Duration::from_millis(300));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let status = wait_for("its end", || child.try_wait().unwrap());
+    assert!(!status.success());
+    assert_eq!(namespaces_of(id), 0);
+}
