@@ -33,6 +33,7 @@ use left::Left;
 use report::Report;
 use rows::Rows;
 use stage::Stage;
+use threads::Signals;
 pub use uninstall::{Uninstalled, uninstall};
 
 /// Work handed from one thread to the next ahead of it.
@@ -153,35 +154,24 @@ impl Collector {
             Stage::start("weir-join", move || threads::join(&work_done, rows))?
         };
         let read = {
-            let (work, health, stop) = (work.clone(), health.clone(), stop_reader.clone());
-            let named = named.clone();
-            Stage::start("weir-reader", move || {
-                threads::read(reader, &work, &named, &health, &stop)
-            })?
+            let (work, health) = (work.clone(), health.clone());
+            let signals = Signals { named: named.clone(), stop: stop_reader.clone() };
+            Stage::start("weir-reader", move || threads::read(reader, &work, &signals, &health))?
         };
         let scan = {
-            let (enforcer, health, stop) = (enforcer.clone(), health.clone(), stop_scanner.clone());
-            let (interval, named) = (config.interval, named.clone());
+            let (enforcer, health, interval) = (enforcer.clone(), health.clone(), config.interval);
+            let signals = Signals { named: named.clone(), stop: stop_scanner.clone() };
             Stage::start("weir-scanner", move || {
-                threads::scan(
-                    scanner, &enforcer, interval, &work, &progress, &named, &health, &stop,
-                )
+                threads::scan(scanner, &enforcer, interval, &work, &progress, &signals, &health)
             })?
         };
         let enforce = {
-            let (runtime, health, stop) = (Handle::current(), health.clone(), stop_changes.clone());
+            let (runtime, health) = (Handle::current(), health.clone());
             let report = Report::new(&config, logger);
+            let signals = Signals { named, stop: stop_changes.clone() };
             Stage::start("weir-enforcer", move || {
-                threads::enforce(
-                    &enforcer,
-                    cluster_states,
-                    changes,
-                    &runtime,
-                    &health,
-                    report,
-                    &named,
-                    &stop,
-                )
+                let states = cluster_states;
+                threads::enforce(&enforcer, states, changes, &runtime, &health, report, &signals)
             })?
         };
         let teller = Teller {

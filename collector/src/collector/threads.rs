@@ -55,28 +55,37 @@ fn lock(enforcer: &SharedEnforcer) -> MutexGuard<'_, Enforcer> {
     enforcer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until the directory has names for what another process left in rings and tables, but not
-/// for ever. False: told to stop before.
-fn wait_for_names(named: &CancellationToken, stop: &CancellationToken) -> bool {
-    let begun = Instant::now();
-    while !named.is_cancelled() && begun.elapsed() < NAMES {
-        if stop.is_cancelled() {
-            return false;
+/// What tells a thread when to begin and when to end.
+pub(super) struct Signals {
+    /// The directory has names for what another process left in rings and tables.
+    pub(super) named: CancellationToken,
+    /// It is over.
+    pub(super) stop: CancellationToken,
+}
+
+impl Signals {
+    /// Waits for the names, but not for ever. False: told to stop before.
+    fn wait_for_names(&self) -> bool {
+        let begun = Instant::now();
+        while !self.named.is_cancelled() && begun.elapsed() < NAMES {
+            if self.stop.is_cancelled() {
+                return false;
+            }
+            std::thread::sleep(ATTENTION);
         }
-        std::thread::sleep(ATTENTION);
+        true
     }
-    true
 }
 
 /// Drains the rings until told to stop, then once more.
 pub(super) fn read(
     mut reader: RingReader,
     work: &SyncSender<Work>,
-    named: &CancellationToken,
+    signals: &Signals,
     health: &Health,
-    stop: &CancellationToken,
 ) -> Result<(), CollectorError> {
-    if !wait_for_names(named, stop) {
+    let stop = &signals.stop;
+    if !signals.wait_for_names() {
         return Ok(());
     }
     loop {
@@ -103,11 +112,11 @@ pub(super) fn scan(
     interval: Duration,
     work: &SyncSender<Work>,
     progress: &Progress,
-    named: &CancellationToken,
+    signals: &Signals,
     health: &Health,
-    stop: &CancellationToken,
 ) -> Result<(), CollectorError> {
-    if !wait_for_names(named, stop) {
+    let stop = &signals.stop;
+    if !signals.wait_for_names() {
         return Ok(());
     }
     let mut number = 0;
@@ -195,9 +204,9 @@ pub(super) fn enforce(
     runtime: &Handle,
     health: &Health,
     mut report: Report,
-    named: &CancellationToken,
-    stop: &CancellationToken,
+    signals: &Signals,
 ) -> Result<(), CollectorError> {
+    let Signals { named, stop } = signals;
     let changes = {
         let _entered = runtime.enter();
         // SAFETY: the value owns its descriptor and never exchanges it.

@@ -96,7 +96,14 @@ impl Teller {
             tokio::time::sleep(drain).await;
         };
         let both = async {
-            tokio::join!(follow(&shared, states, &health), self.streams(&shared, &shutdown));
+            // The last state comes before the end, also where both are there at once.
+            let told = CancellationToken::new();
+            let following = async {
+                follow(&shared, states, &health).await;
+                shutdown.cancelled().await;
+                told.cancel();
+            };
+            tokio::join!(following, self.streams(&shared, &told));
         };
         tokio::select! {
             () = both => {}
