@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use weir_abi::Address;
 use weir_abi::endpoint::Endpoint;
@@ -14,47 +15,51 @@ use crate::kernel::{Datapath, KernelError, KernelMaps};
 type Result<T> = std::result::Result<T, KernelError>;
 
 /// Maps whose programs are attached nowhere.
-pub(super) struct Unattached(pub(super) Datapath);
+pub(super) struct Unattached {
+    pub(super) maps: Datapath,
+    /// When everything new was last in force, and only what nothing uses was left to be removed.
+    pub(super) in_force: Option<Instant>,
+}
 
 impl KernelMaps for Unattached {
     fn insert_policies(&mut self, entries: &[(PolicyKey, PolicyValue)]) -> Result<()> {
-        self.0.insert_policies(entries)
+        self.maps.insert_policies(entries)
     }
 
     fn remove_policies(&mut self, keys: &[PolicyKey]) -> Result<()> {
-        self.0.remove_policies(keys)
+        self.maps.remove_policies(keys)
     }
 
     fn insert_cidrs_v4(&mut self, entries: &[(u32, CidrV4, u32)]) -> Result<()> {
-        self.0.insert_cidrs_v4(entries)
+        self.maps.insert_cidrs_v4(entries)
     }
 
     fn remove_cidrs_v4(&mut self, keys: &[(u32, CidrV4)]) -> Result<()> {
-        self.0.remove_cidrs_v4(keys)
+        self.maps.remove_cidrs_v4(keys)
     }
 
     fn insert_cidrs_v6(&mut self, entries: &[(u32, CidrV6, u32)]) -> Result<()> {
-        self.0.insert_cidrs_v6(entries)
+        self.maps.insert_cidrs_v6(entries)
     }
 
     fn remove_cidrs_v6(&mut self, keys: &[(u32, CidrV6)]) -> Result<()> {
-        self.0.remove_cidrs_v6(keys)
+        self.maps.remove_cidrs_v6(keys)
     }
 
     fn insert_identities(&mut self, entries: &[(Address, u32)]) -> Result<()> {
-        self.0.insert_identities(entries)
+        self.maps.insert_identities(entries)
     }
 
     fn remove_identities(&mut self, addresses: &[Address]) -> Result<()> {
-        self.0.remove_identities(addresses)
+        self.maps.remove_identities(addresses)
     }
 
     fn set_endpoint(&mut self, ifindex: u32, endpoint: &Endpoint) -> Result<()> {
-        self.0.set_endpoint(ifindex, endpoint)
+        self.maps.set_endpoint(ifindex, endpoint)
     }
 
     fn remove_endpoint(&mut self, ifindex: u32) -> Result<()> {
-        self.0.remove_endpoint(ifindex)
+        self.maps.remove_endpoint(ifindex)
     }
 }
 
@@ -68,7 +73,8 @@ impl Kernel for Unattached {
     }
 
     fn settle(&mut self) {
-        Kernel::settle(&mut self.0);
+        self.in_force = Some(Instant::now());
+        Kernel::settle(&mut self.maps);
     }
 }
 
