@@ -1,6 +1,9 @@
 //! The store's layout: which objects there are and how a reader learns which of them count.
 //!
 //! * `flows/date=YYYY-MM-DD/hour=HH/NAME.parquet`: rows of [`crate::schema::stored_schema`].
+//! * `edges_1m/date=YYYY-MM-DD/hour=HH/NAME.parquet`: rows of [`crate::schema::edges::edge_schema`],
+//!   the roll-up of the file of flows with the same NAME.
+//! * `loss/NAME.parquet`: rows of [`crate::schema::loss::loss_schema`].
 //! * `objects/NAME.parquet`: rows of [`crate::schema::objects::object_schema`].
 //! * `manifests/VERSION.json`: a [`Manifest`], twenty digits, written once and never changed.
 //!   The one with the highest version is in force. A writer creates the next version only if it
@@ -12,6 +15,10 @@ use serde::{Deserialize, Serialize};
 pub const MANIFEST_PREFIX: &str = "manifests";
 /// Prefix of the data objects of table `flows`.
 pub const FLOWS_PREFIX: &str = "flows";
+/// Prefix of the roll-ups.
+pub const EDGES_PREFIX: &str = "edges_1m";
+/// Prefix of the data objects of table `loss`.
+pub const LOSS_PREFIX: &str = "loss";
 /// Prefix of the data objects with versions of the cluster's objects.
 pub const OBJECTS_PREFIX: &str = "objects";
 /// Versions kept behind the newest one, so that a reader may finish with the one it holds.
@@ -27,6 +34,13 @@ pub struct Manifest {
     /// Every file with versions of the cluster's objects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<DataFile>,
+    /// Every file of the loss ledger.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loss: Vec<DataFile>,
+    /// Up to where each relay's batches are in these files. A reader who holds a relay's hot
+    /// batches leaves out those up to this position.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flushed: Vec<FlushedUpTo>,
     /// How far each collector's batches are in these files, so that a relay that starts anew still
     /// recognises what is sent again, and notices what is missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -46,8 +60,43 @@ pub struct StoredUpTo {
     pub last_seen_ns: u64,
 }
 
-/// One Parquet file.
+/// Every batch of one relay up to and including `position` is in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlushedUpTo {
+    /// From [`crate::wire::HotHeader`].
+    pub relay_epoch: u64,
+    /// From [`crate::wire::HotPosition`].
+    pub position: u64,
+    /// When that was, nanoseconds since 1970; long silent relays are forgotten.
+    pub at_ns: u64,
+}
+
+/// Which rows a file of flows has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdicts {
+    /// Any.
+    #[default]
+    Any,
+    /// Verdict `allow` only.
+    Allow,
+    /// Verdicts `deny` and `audit` only: these may be kept for longer.
+    Deny,
+}
+
+/// The roll-up of a file of flows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollUp {
+    /// Path from the store's root.
+    pub path: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// One Parquet file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataFile {
     /// Path from the store's root.
     pub path: String,
@@ -61,6 +110,26 @@ pub struct DataFile {
     pub max_time_ns: i64,
     /// Version of the columns it was written with.
     pub schema_version: u32,
+    /// Which rows it has, if it is of flows.
+    #[serde(default, skip_serializing_if = "Verdicts::is_any")]
+    pub verdicts: Verdicts,
+    /// How often its rows were merged: 0 for a file as it was flushed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub level: u32,
+    /// Its roll-up; none for files of versions that made none, and of other tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edges: Option<RollUp>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(level: &u32) -> bool {
+    *level == 0
+}
+
+impl Verdicts {
+    fn is_any(&self) -> bool {
+        *self == Self::Any
+    }
 }
 
 impl Manifest {

@@ -16,11 +16,19 @@
 //! Query → relay, `DoGet` with a [`HotTicket`]: the first message, the schema, carries a
 //! [`HotHeader`], each batch that follows a [`HotPosition`]. The header's manifest and the
 //! positions it names are taken in one step, so stored files and hot batches together hold each
-//! row exactly once. With an [`ObjectsTicket`] the same for object versions.
+//! row exactly once. With an [`ObjectsTicket`] the same for object versions, with a [`LossTicket`]
+//! for the ledger.
+//!
+//! Query → relay, `DoGet` with a [`FollowTicket`]: the same messages, and then each further batch as
+//! soon as it is there, without end. A follower that is too slow is told by a position that is not
+//! the next one.
 //!
 //! Query → relay, `DoAction` [`STATUS_ACTION`]: one result, a [`RelayStatus`].
 
 use serde::{Deserialize, Serialize};
+
+use crate::schema::TimestampNs;
+use crate::schema::loss::LossRow;
 
 /// Descriptor path of the flows stream.
 pub const FLOWS: &str = "flows";
@@ -34,6 +42,8 @@ pub const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 pub const MAX_NAME_BYTES: usize = 512;
 /// Largest manifest of one object; Kubernetes stores 1.5 MiB.
 pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
+/// Most entries of the ledger that a batch may bring.
+pub const MAX_LOSSES: usize = 1_000;
 /// Most rows a batch may have.
 pub const MAX_BATCH_ROWS: usize = 1 << 20;
 
@@ -50,6 +60,47 @@ pub struct BatchId {
     /// How the collector is; carried by heartbeats and some batches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<CollectorStatus>,
+    /// What was lost before the relay, entered into the ledger together with the batch. A batch
+    /// may have no rows and only this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<LossEntry>,
+}
+
+/// One entry of the loss ledger, on its way to table `loss`, whose columns these are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossEntry {
+    /// Begin of the interval, nanoseconds since 1970.
+    pub from_ns: i64,
+    /// End of the interval.
+    pub to_ns: i64,
+    /// Column `stage`.
+    pub stage: String,
+    /// Column `verdict`.
+    pub verdict: String,
+    /// Column `unit`.
+    pub unit: String,
+    /// Column `count`.
+    pub count: u64,
+    /// Column `reason`.
+    pub reason: String,
+}
+
+impl LossEntry {
+    /// The row of table `loss`. `collector` is [`BatchId::collector`].
+    pub fn row(&self, collector: &str) -> LossRow {
+        let (cluster, node) = collector.split_once('/').unwrap_or(("", collector));
+        LossRow {
+            time: TimestampNs(self.from_ns),
+            end_time: TimestampNs(self.to_ns),
+            cluster: cluster.to_owned(),
+            node: node.to_owned(),
+            stage: self.stage.clone(),
+            verdict: self.verdict.clone(),
+            unit: self.unit.clone(),
+            count: self.count,
+            reason: self.reason.clone(),
+        }
+    }
 }
 
 /// Everything up to and including `sequence` of that epoch is the relay's to keep.
@@ -85,6 +136,20 @@ pub struct ObjectsTicket {
     pub objects: HotTicket,
 }
 
+/// Asks for the hot rows of the ledger that the caller does not have yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossTicket {
+    /// As for flows.
+    pub loss: HotTicket,
+}
+
+/// Asks for the hot batches that the caller does not have yet, and for all that come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowTicket {
+    /// As for flows.
+    pub follow: HotTicket,
+}
+
 /// Asks for the hot batches that the caller does not have yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HotTicket {
@@ -97,7 +162,8 @@ pub struct HotTicket {
 /// What is hot, and which manifest it completes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HotHeader {
-    /// When the relay's process began, nanoseconds since 1970.
+    /// Since when the relay numbers its batches, nanoseconds since 1970: as old as its write-ahead
+    /// log.
     pub relay_epoch: u64,
     /// Manifest version that holds every acknowledged row that is not hot; 0 while there is none.
     pub manifest_version: u64,
@@ -110,7 +176,7 @@ pub struct HotHeader {
 /// Where a hot batch stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HotPosition {
-    /// Counts up by one within a relay's life.
+    /// Counts up by one within a relay's epoch.
     pub position: u64,
 }
 
@@ -299,7 +365,13 @@ mod tests {
     /// Older peers read what newer ones write and the other way round, so the bytes are pinned.
     #[test]
     fn bytes_are_pinned() {
-        let id = BatchId { collector: "lab/node-1".into(), epoch: 5, sequence: 9, status: None };
+        let id = BatchId {
+            collector: "lab/node-1".into(),
+            epoch: 5,
+            sequence: 9,
+            status: None,
+            losses: vec![],
+        };
         assert_eq!(&encode(&id)[..], br#"{"collector":"lab/node-1","epoch":5,"sequence":9}"#);
         let ack = Acknowledgement { epoch: 5, sequence: 9 };
         assert_eq!(&encode(&ack)[..], br#"{"epoch":5,"sequence":9}"#);

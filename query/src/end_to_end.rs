@@ -21,7 +21,8 @@ use crate::{Limits, Query, QueryConfig};
 /// The messages of one batch of ten flows.
 async fn messages(sequence: u64) -> Vec<FlightData> {
     let flows = batch(((sequence - 1) * 10..sequence * 10).map(flow));
-    let id = BatchId { collector: "test/node".into(), epoch: 7, sequence, status: None };
+    let id =
+        BatchId { collector: "test/node".into(), epoch: 7, sequence, status: None, losses: vec![] };
     let messages: Vec<FlightData> = FlightDataEncoderBuilder::new()
         .with_schema(stored_schema())
         .with_dictionary_handling(DictionaryHandling::Resend)

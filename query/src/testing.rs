@@ -120,6 +120,7 @@ pub(crate) fn write_file(store: &Path, name: &str, batches: &[RecordBatch]) -> D
         min_time_ns,
         max_time_ns: flows.iter().map(|flow| flow.end_time.0).max().unwrap(),
         schema_version: SCHEMA_VERSION,
+        ..DataFile::default()
     }
 }
 

@@ -93,7 +93,8 @@ fn encode(batches: &[RecordBatch]) -> Vec<FlightData> {
             .encode(batch, &mut tracker, &options, &mut context)
             .expect("the columns are right");
         messages.extend(dictionaries.into_iter().map(FlightData::from));
-        let id = BatchId { collector: "bench".into(), epoch: 1, sequence, status: None };
+        let id =
+            BatchId { collector: "bench".into(), epoch: 1, sequence, status: None, losses: vec![] };
         messages.push(FlightData { app_metadata: wire::encode(&id), ..rows.into() });
     }
     messages

@@ -240,6 +240,7 @@ fn encode(
             min_time_ns,
             max_time_ns,
             schema_version: SCHEMA_VERSION,
+            ..DataFile::default()
         };
         files.push((file, body));
     }
@@ -273,6 +274,7 @@ fn encode_objects(
         min_time_ns: times().min().unwrap_or(0),
         max_time_ns: times().max().unwrap_or(0),
         schema_version: SCHEMA_VERSION,
+        ..DataFile::default()
     };
     Ok(ObjectsFile { change: ObjectsChange { file, replaces }, body, up_to: job.up_to })
 }

@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     fn id(epoch: u64, sequence: u64) -> BatchId {
-        BatchId { collector: "lab/n1".into(), epoch, sequence, status: None }
+        BatchId { collector: "lab/n1".into(), epoch, sequence, status: None, losses: vec![] }
     }
 
     #[test]

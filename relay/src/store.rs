@@ -226,6 +226,7 @@ fn succeed(
         files: base.files.iter().chain(files).cloned().collect(),
         objects: kept.chain(new).cloned().collect(),
         stored: furthest.into_values().cloned().collect(),
+        ..base.clone()
     }
 }
 

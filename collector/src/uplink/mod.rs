@@ -266,7 +266,7 @@ impl Uplink {
 
     fn id(&self, number: BatchNumber, status: Option<CollectorStatus>) -> BatchId {
         let BatchNumber { epoch, sequence } = number;
-        BatchId { collector: self.collector.clone(), epoch, sequence, status }
+        BatchId { collector: self.collector.clone(), epoch, sequence, status, losses: vec![] }
     }
 
     async fn answer(

@@ -161,7 +161,8 @@ fn encoded_batches_stand_alone() {
     for rows in [3, 1] {
         let original: RecordBatch = joined(rows).batch;
         let mut messages = encode::batch(&original).unwrap();
-        let id = BatchId { collector: "c".into(), epoch: 1, sequence: 1, status: None };
+        let id =
+            BatchId { collector: "c".into(), epoch: 1, sequence: 1, status: None, losses: vec![] };
         messages.last_mut().unwrap().app_metadata = wire::encode(&id);
         let read: Vec<_> = messages.iter().map(|message| decoder.read(message).unwrap()).collect();
         match read.last() {

@@ -3,7 +3,9 @@
 
 #[macro_use]
 mod table;
+pub mod edges;
 mod kind;
+pub mod loss;
 pub mod objects;
 #[cfg(test)]
 mod tests;

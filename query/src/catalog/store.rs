@@ -167,6 +167,7 @@ mod tests {
                 min_time_ns: 0,
                 max_time_ns: 0,
                 schema_version: 1,
+                ..DataFile::default()
             };
             let flows = Manifest { version: 1, files: vec![file.clone()], ..Manifest::default() };
             let objects = Manifest { version: 1, objects: vec![file], ..Manifest::default() };

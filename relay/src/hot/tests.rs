@@ -11,7 +11,7 @@ fn hot() -> Hot {
 }
 
 fn id(sequence: u64) -> BatchId {
-    BatchId { collector: "lab/n1".into(), epoch: 1, sequence, status: None }
+    BatchId { collector: "lab/n1".into(), epoch: 1, sequence, status: None, losses: vec![] }
 }
 
 fn rows(count: usize) -> RecordBatch {

@@ -10,6 +10,7 @@ fn file(name: &str) -> DataFile {
         min_time_ns: 3,
         max_time_ns: 4,
         schema_version: 1,
+        ..DataFile::default()
     }
 }
 

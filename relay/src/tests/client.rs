@@ -24,7 +24,7 @@ use weir_flow::wire::{
 };
 
 pub(crate) fn id(sequence: u64) -> BatchId {
-    BatchId { collector: "lab/node-1".into(), epoch: 1, sequence, status: None }
+    BatchId { collector: "lab/node-1".into(), epoch: 1, sequence, status: None, losses: vec![] }
 }
 
 /// The messages of one `DoPut` stream.

@@ -247,7 +247,8 @@ impl World {
         let mut decoder = Decoder::default();
         decoder.read(&crate::uplink::schema()).unwrap();
         let (epoch, sequence) = (number.epoch, number.sequence);
-        let id = BatchId { collector: "lab/n1".into(), epoch, sequence, status: None };
+        let id =
+            BatchId { collector: "lab/n1".into(), epoch, sequence, status: None, losses: vec![] };
         let mut messages = messages.to_vec();
         messages.last_mut().unwrap().app_metadata = wire::encode(&id);
         for message in &messages {
