@@ -65,8 +65,11 @@ pub struct StoredUpTo {
 pub struct FlushedUpTo {
     /// From [`crate::wire::HotHeader`].
     pub relay_epoch: u64,
-    /// From [`crate::wire::HotPosition`].
+    /// From [`crate::wire::HotPosition`], of batches of flows.
     pub position: u64,
+    /// The same of the ledger, whose positions count for themselves.
+    #[serde(default)]
+    pub loss_position: u64,
     /// When that was, nanoseconds since 1970; long silent relays are forgotten.
     pub at_ns: u64,
 }

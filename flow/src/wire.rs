@@ -17,7 +17,7 @@
 //! [`HotHeader`], each batch that follows a [`HotPosition`]. The header's manifest and the
 //! positions it names are taken in one step, so stored files and hot batches together hold each
 //! row exactly once. With an [`ObjectsTicket`] the same for object versions, with a [`LossTicket`]
-//! for the ledger.
+//! for the ledger; the positions of each of the three count for themselves, without gaps.
 //!
 //! Query → relay, `DoGet` with a [`FollowTicket`]: the same messages, and then each further batch as
 //! soon as it is there, without end. A follower that is too slow is told by a position that is not

@@ -2,6 +2,9 @@
 
 use super::kind::{Text, TimestampNs, UInt64};
 
+/// Stages behind the store: what they lose is missing from what they hand on, not from queries.
+pub const BEHIND_STORE: [&str; 2] = ["follower", "exporter"];
+
 table! {
     /// What one stage lost in one interval, of one verdict, for one reason.
     row LossRow;
