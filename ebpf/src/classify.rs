@@ -12,11 +12,12 @@ use weir_abi::{
 
 use crate::{
     conntrack::{Meeting, admit, judge_again, meet},
-    deny::{deny, fold_known},
-    first::decide,
+    deny::deny,
+    first::may_begin,
     fragment,
+    kinds::Standing,
     maps::{CONNTRACK, ENDPOINTS, STATS, WORK},
-    packet::{FIRST_FRAGMENT, ICMP_ERROR, LATER_FRAGMENT, NEIGHBOUR},
+    packet::{FIRST_FRAGMENT, ICMP_ERROR, LATER_FRAGMENT, NEIGHBOUR, OPENS},
     parse::{INVALID, NOT_IP, parse},
     related::is_related,
     scene::{DROP, Judgement, Key, PASS, Scene},
@@ -75,6 +76,12 @@ pub fn classify(skb: *mut __sk_buff, direction: u8) -> i32 {
         scene.key.set_icmp(ICMP_RELATED);
         scene.bump(stats::RELATED);
     }
+    // Nobody but policy lets a connection begin, so most attempts that are denied need not be looked
+    // for among the tracked ones.
+    let opens = scene.packet().is(OPENS);
+    if opens && !may_begin(&mut scene) {
+        return DROP;
+    }
     let meeting = match CONNTRACK.get_ptr_mut(scene.key.as_key()) {
         Some(connection) => meet(&scene, connection),
         None => Meeting::New,
@@ -92,12 +99,8 @@ pub fn classify(skb: *mut __sk_buff, direction: u8) -> i32 {
             }
         }
         Meeting::New | Meeting::Another => {
-            if fold_known(&mut scene) {
+            if !opens && !may_begin(&mut scene) {
                 return DROP;
-            }
-            decide(&mut scene);
-            if scene.work().judgement.verdict == VERDICT_DENY {
-                return deny(&mut scene);
             }
             admit(&mut scene, matches!(meeting, Meeting::Another));
             PASS
@@ -146,7 +149,7 @@ fn measure(skb: *mut __sk_buff, scene: &mut Scene) {
 /// Drops a packet that no policy is asked about.
 #[inline(always)]
 fn refuse(scene: &mut Scene, reason: u8) -> i32 {
-    scene.work_mut().is_first_deny = false;
+    scene.work_mut().kind.standing = Standing::NotAsked;
     scene.work_mut().judgement = Judgement { verdict: VERDICT_DENY, reason, ..Judgement::ALLOW };
     deny(scene)
 }

@@ -19,6 +19,7 @@ use crate::{
     atomic,
     event::{fill, reserve, wakeup},
     judge::{epoch, judge},
+    kinds::Standing,
     maps::{CLOSED, CONNTRACK, VERDICTS},
     packet::{FIN, OPENS, RST, SYN},
     scene::{Scene, precise_now},
@@ -148,7 +149,7 @@ pub fn judge_again(scene: &mut Scene) -> bool {
         scene.reverse();
     }
     scene.work_mut().epoch = epoch();
-    scene.work_mut().is_first_deny = false;
+    scene.work_mut().kind.standing = Standing::NotAsked;
     judge(scene);
     if scene.work().judgement.verdict == VERDICT_DENY {
         // The entry stays, so that the packets of this connection are known for what they are and

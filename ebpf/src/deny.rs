@@ -1,12 +1,9 @@
-//! Drops a packet: folded into the entry of its kind, or reported if it is the first of it.
+//! Drops a packet: reported if it is the first of its kind, or folded into the entry of it.
 
-use aya_ebpf::{
-    bindings::{BPF_NOEXIST, BPF_RB_NO_WAKEUP},
-    helpers::{bpf_ringbuf_discard, bpf_ringbuf_submit},
-};
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ringbuf_submit};
 use weir_abi::{
     Address,
-    conntrack::{Deny, DenyKey, EVENT_SUBMITTED, deny_class},
+    conntrack::{Deny, DenyKey, deny_class},
     endpoint::{AUDIT, READY},
     event::{REASON_DEFAULT_DENY, REASON_SPOOFED_SOURCE},
     stats,
@@ -17,6 +14,7 @@ use crate::{
     event::{fill, reserve, wakeup},
     first::may_be_adopted,
     judge::{epoch, identity},
+    kinds::{Standing, look_up, note},
     maps::{DENIES, DENY_VERDICTS},
     packet::Words,
     scene::{DROP, Scene, isolation, precise_now, tiers},
@@ -31,7 +29,7 @@ use crate::{
 #[inline(never)]
 pub fn fold_known(scene: &mut Scene) -> bool {
     scene.work_mut().epoch = epoch();
-    scene.work_mut().is_first_deny = false;
+    scene.work_mut().kind.standing = Standing::NotAsked;
     let endpoint = scene.endpoint();
     let decides = isolation(scene.direction) | tiers(scene.direction);
     if endpoint.flags & (READY | AUDIT) != READY
@@ -42,8 +40,13 @@ pub fn fold_known(scene: &mut Scene) -> bool {
         return false;
     }
     let key = key(scene, REASON_DEFAULT_DENY);
+    look_up(scene, key.hash());
+    if scene.work().kind.standing != Standing::HasEntry {
+        return false;
+    }
     let Some(deny) = DENIES.get_ptr_mut(key.as_key()) else {
-        scene.work_mut().is_first_deny = true;
+        // It was silent for long, or gave way to another.
+        scene.work_mut().kind.standing = Standing::First;
         return false;
     };
     // SAFETY: from the map lookup just made.
@@ -60,48 +63,26 @@ pub fn fold_known(scene: &mut Scene) -> bool {
 pub fn deny(scene: &mut Scene) -> i32 {
     scene.bump(stats::DENIED);
     let key = key(scene, deny_class(scene.work().judgement.reason));
-    if !scene.work().is_first_deny {
+    if scene.work().kind.standing == Standing::NotAsked {
+        look_up(scene, key.hash());
+    }
+    if scene.work().kind.standing == Standing::HasEntry {
         if let Some(deny) = DENIES.get_ptr_mut(key.as_key()) {
             fold(scene, deny);
             judged(scene, deny);
             return DROP;
         }
+        scene.work_mut().kind.standing = Standing::First;
     }
     scene.now = precise_now();
-    // The event is reserved first, because the entry must say whether there is one.
-    let event = reserve(&DENY_VERDICTS);
-    let deny = Deny {
-        count: 1,
-        packets: u64::from(scene.packets),
-        bytes: u64::from(scene.bytes),
-        first_ns: scene.now,
-        last_ns: scene.now,
-        rule_set: scene.work().judgement.rule_set_identity,
-        flags: if event.is_null() { 0 } else { EVENT_SUBMITTED },
-        event_packets: scene.packets,
-        event_bytes: scene.bytes,
-        source_port: scene.packet().source_port,
-        tcp_flags: scene.packet().tcp_flags,
-        reason: scene.work().judgement.reason,
-        epoch: scene.work().epoch,
-    };
-    let inserted = DENIES.insert(key.as_key(), &deny, u64::from(BPF_NOEXIST)).is_ok();
-    if !inserted {
-        if let Some(deny) = DENIES.get_ptr_mut(key.as_key()) {
-            // Another CPU was first.
-            if !event.is_null() {
-                // SAFETY: reserved above, given back once.
-                unsafe { bpf_ringbuf_discard(event.cast(), u64::from(BPF_RB_NO_WAKEUP)) };
-            }
-            fold(scene, deny);
-            judged(scene, deny);
-            return DROP;
-        }
-    } else {
-        scene.bump(stats::DENY_INSERTED);
+    if scene.work().kind.standing == Standing::Reported && enter(scene, &key) {
+        return DROP;
     }
+    let event = reserve(&DENY_VERDICTS);
     if event.is_null() {
-        scene.bump(if inserted { stats::DENY_FAILED } else { stats::DENY_TABLE_FAILED });
+        if !enter(scene, &key) {
+            scene.bump(stats::DENY_TABLE_FAILED);
+        }
         return DROP;
     }
     // SAFETY: reserved above and not null.
@@ -114,8 +95,40 @@ pub fn deny(scene: &mut Scene) -> i32 {
     let wakeup = wakeup(&DENY_VERDICTS);
     // SAFETY: as above, given back once.
     unsafe { bpf_ringbuf_submit(event.cast(), wakeup) };
+    note(scene, false);
     scene.bump(stats::DENY_SUBMITTED);
     DROP
+}
+
+/// Counts the packet in an entry of its own. False: there is no room, and it is not counted.
+#[inline(never)]
+fn enter(scene: &mut Scene, key: &Key) -> bool {
+    let deny = Deny {
+        count: 1,
+        packets: u64::from(scene.packets),
+        bytes: u64::from(scene.bytes),
+        first_ns: scene.now,
+        last_ns: scene.now,
+        rule_set: scene.work().judgement.rule_set_identity,
+        epoch: scene.work().epoch,
+        source_port: scene.packet().source_port,
+        tcp_flags: scene.packet().tcp_flags,
+        reason: scene.work().judgement.reason,
+        reserved: 0,
+    };
+    if DENIES.insert(key.as_key(), &deny, u64::from(BPF_NOEXIST)).is_ok() {
+        let reported = scene.work().kind.standing == Standing::Reported;
+        scene.bump(if reported { stats::DENY_FOLDED } else { stats::DENY_FAILED });
+        scene.bump(stats::DENY_INSERTED);
+    } else if let Some(deny) = DENIES.get_ptr_mut(key.as_key()) {
+        // Its word was overwritten, or another CPU was first.
+        fold(scene, deny);
+        judged(scene, deny);
+    } else {
+        return false;
+    }
+    note(scene, true);
+    true
 }
 
 #[inline(always)]
@@ -172,7 +185,32 @@ impl Key {
         // SAFETY: the same layout, and every bit pattern is valid.
         unsafe { &*core::ptr::from_ref(self).cast() }
     }
+
+    /// Spreads kinds evenly. Each word is multiplied for itself, which a processor does at once.
+    #[inline(always)]
+    fn hash(&self) -> u64 {
+        // SAFETY: the same size, and eight bytes are aligned like them.
+        let words: &[u64; 7] = unsafe { &*core::ptr::from_ref(self).cast() };
+        let mut hash = 0_u64;
+        for (word, factor) in words.iter().zip(FACTORS) {
+            hash = hash.wrapping_add(word.wrapping_mul(factor));
+        }
+        hash ^= hash >> 32;
+        hash = hash.wrapping_mul(FACTORS[0]);
+        hash ^ hash >> 29
+    }
 }
+
+/// Odd, and otherwise arbitrary: the fractional parts of the square roots of the first primes.
+const FACTORS: [u64; 7] = [
+    0x6a09_e667_f3bc_c909,
+    0xbb67_ae85_84ca_a73b,
+    0x3c6e_f372_fe94_f82b,
+    0xa54f_f53a_5f1d_36f1,
+    0x510e_527f_ade6_82d1,
+    0x9b05_688c_2b3e_6c1f,
+    0x1f83_d9ab_fb41_bd6b,
+];
 
 #[inline(always)]
 fn key(scene: &Scene, class: u8) -> Key {

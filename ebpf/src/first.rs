@@ -3,17 +3,32 @@
 use weir_abi::{PROTOCOL_TCP, event::VERDICT_DENY};
 
 use crate::{
+    deny::{deny, fold_known},
     judge::judge,
     maps::EPOCH,
     packet::{LATER_FRAGMENT, OPENS},
     scene::Scene,
 };
 
+/// Whether policy lets it through. If not, it is dropped and reported.
+#[inline(never)]
+pub fn may_begin(scene: &mut Scene) -> bool {
+    if fold_known(scene) {
+        return false;
+    }
+    decide(scene);
+    if scene.work().judgement.verdict == VERDICT_DENY {
+        deny(scene);
+        return false;
+    }
+    true
+}
+
 /// Judges it. A TCP packet from the middle of a connection that began before anything was tracked
 /// here may be a reply: while the endpoint adopts such connections, it also passes if what it
 /// replies to would have been allowed. No connection can be begun that way, for that takes a SYN.
-#[inline(never)]
-pub fn decide(scene: &mut Scene) {
+#[inline(always)]
+fn decide(scene: &mut Scene) {
     judge(scene);
     if scene.work().judgement.verdict != VERDICT_DENY || !may_be_adopted(scene) {
         return;

@@ -3,7 +3,10 @@
 use aya_ebpf::helpers::bpf_map_lookup_elem;
 use weir_abi::{
     DIRECTION_EGRESS, DIRECTION_INGRESS,
-    endpoint::{AUDIT, CIDR_EGRESS, CIDR_INGRESS, DENY_NOT_READY, Endpoint, READY, SubjectView},
+    endpoint::{
+        ANY_EGRESS, ANY_INGRESS, AUDIT, CIDR_EGRESS, CIDR_INGRESS, DENY_NOT_READY, Endpoint, READY,
+        SubjectView,
+    },
     event::{
         REASON_DEFAULT_DENY, REASON_EXPLICIT_DENY, REASON_NO_POLICY, REASON_NODE_TRAFFIC,
         REASON_NOT_READY, REASON_POLICY, REASON_RELATED, VERDICT_ALLOW, VERDICT_AUDIT,
@@ -11,7 +14,7 @@ use weir_abi::{
     },
     policy::{
         ACTION_ALLOW, ACTION_DENY, ACTION_MASK, ANY_PROTOCOL_BIT, CIDR_PREFIX_BASE,
-        IDENTITY_LOCAL_NODE, IDENTITY_WORLD, PEER_ANY, PolicyKey, PolicyValue,
+        IDENTITY_LOCAL_NODE, IDENTITY_WORLD, PEER_ANY, PolicyKey, PolicyValue, port_bit,
     },
 };
 
@@ -112,11 +115,13 @@ extern "C" fn weir_ask(work: *mut Work, view: *const SubjectView, direction: u32
 fn ask(work: &mut Work, view: &SubjectView, direction: u8) {
     let ingress = direction == DIRECTION_INGRESS;
     let remote = if ingress { work.packet.source } else { work.packet.destination };
-    let (isolated_by, port_prefixes, cidrs) = if ingress {
-        (view.isolated_by_ingress, view.port_prefixes_ingress, CIDR_INGRESS)
+    let (isolated_by, port_prefixes, ports) = if ingress {
+        (view.isolated_by_ingress, view.port_prefixes_ingress, view.ports_ingress)
     } else {
-        (view.isolated_by_egress, view.port_prefixes_egress, CIDR_EGRESS)
+        (view.isolated_by_egress, view.port_prefixes_egress, view.ports_egress)
     };
+    let (cidrs, any) =
+        if ingress { (CIDR_INGRESS, ANY_INGRESS) } else { (CIDR_EGRESS, ANY_EGRESS) };
     let flags = view.flags;
     let isolated = flags & isolation(direction) != 0;
     if !isolated && flags & tiers(direction) == 0 {
@@ -124,10 +129,12 @@ fn ask(work: &mut Work, view: &SubjectView, direction: u8) {
         return;
     }
     // Without ports there is nothing to match but the protocol.
-    let port_prefixes = if work.packet.has_ports() {
-        port_prefixes
-    } else {
+    let port_prefixes = if !work.packet.has_ports() {
         port_prefixes & (1 | (1 << ANY_PROTOCOL_BIT))
+    } else if ports & port_bit(work.packet.destination_port) == 0 {
+        port_prefixes & !(1 << PORT_BITS)
+    } else {
+        port_prefixes
     };
     let identity = work.judgement.identity;
     let (port, protocol) = (work.packet.destination_port, work.packet.protocol);
@@ -148,7 +155,11 @@ fn ask(work: &mut Work, view: &SubjectView, direction: u8) {
     weir_find(search);
     let by_identity = search.found;
     search.key.peer = cidr;
-    weir_find(search);
+    if cidr == PEER_ANY && flags & any == 0 {
+        search.found = PolicyValue::NONE;
+    } else {
+        weir_find(search);
+    }
     let by_cidr = search.found;
 
     let (admin, admin_rule_set) = first(

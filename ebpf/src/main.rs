@@ -21,6 +21,7 @@ mod event;
 mod first;
 mod fragment;
 mod judge;
+mod kinds;
 mod maps;
 mod packet;
 mod parse;

@@ -14,6 +14,7 @@ use weir_abi::{
 
 use crate::{
     fragment::{FragmentKey, FragmentValue},
+    kinds,
     scene::Work,
     stats::Counters,
 };
@@ -47,6 +48,10 @@ pub static CLOSED: LruHashMap<ClosedKey, Connection> = LruHashMap::with_max_entr
 
 #[map]
 pub static DENIES: LruHashMap<DenyKey, Deny> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Mapped nowhere; such arrays begin with a page, and so each set with a cache line.
+#[map]
+pub static KINDS: Array<kinds::Set> = Array::with_max_entries(kinds::SETS, BPF_F_MMAPABLE);
 
 #[map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentValue> =

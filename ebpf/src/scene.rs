@@ -13,6 +13,7 @@ use weir_abi::{
 
 use crate::{
     judge::Search,
+    kinds::Kind,
     packet::{ECHO_REPLY, ICMP, Packet, Words},
     stats::{Counters, bump},
 };
@@ -51,8 +52,8 @@ pub struct Work {
     pub judgement: Judgement,
     /// Of map `EPOCH`, read before policy is asked.
     pub epoch: u32,
-    /// `DENIES` was looked through and has no entry for the packet.
-    pub is_first_deny: bool,
+    /// Of a packet that may be denied.
+    pub kind: Kind,
     /// What [`judge`](crate::judge) looks up.
     pub search: Search,
 }

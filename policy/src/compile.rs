@@ -36,10 +36,10 @@ use weir_flow::values::PolicyRule;
 
 pub use content::Digest;
 pub use keys::{
-    ANY_PROTOCOL_BIT, AUDIT, CIDR_EGRESS, CIDR_INGRESS, CidrKey, IDENTITY_FIRST_POD,
-    IDENTITY_LOCAL_NODE, IDENTITY_REMOTE_NODE, IDENTITY_WORLD, ISOLATED_EGRESS, ISOLATED_INGRESS,
-    NO_DECISION, PEER_ANY, PEER_CIDR, PolicyEntry, PolicyKey, TIERS_EGRESS, TIERS_INGRESS, action,
-    decision,
+    ANY_EGRESS, ANY_INGRESS, ANY_PROTOCOL_BIT, AUDIT, CIDR_EGRESS, CIDR_INGRESS, CidrKey,
+    IDENTITY_FIRST_POD, IDENTITY_LOCAL_NODE, IDENTITY_REMOTE_NODE, IDENTITY_WORLD, ISOLATED_EGRESS,
+    ISOLATED_INGRESS, NO_DECISION, PEER_ANY, PEER_CIDR, PolicyEntry, PolicyKey, TIERS_EGRESS,
+    TIERS_INGRESS, action, decision, port_bit,
 };
 pub use numbers::{Numbers, NumbersError};
 
@@ -114,7 +114,7 @@ pub struct CompiledEndpoint {
 pub struct CompiledView {
     /// Whose policy entries apply; 0 if there is none.
     pub subject: u32,
-    /// `ISOLATED_…`, `CIDR_…` and `TIERS_…`.
+    /// `ISOLATED_…`, `CIDR_…`, `TIERS_…` and `ANY_…`.
     pub flags: u32,
     /// Rule set naming the policies that isolate ingress; 0 if none does.
     pub isolated_by_ingress: u32,
@@ -125,6 +125,10 @@ pub struct CompiledView {
     pub port_prefixes_ingress: u32,
     /// The same for egress.
     pub port_prefixes_egress: u32,
+    /// [`port_bit`] of each single port for which ingress entries may exist.
+    pub ports_ingress: u64,
+    /// The same for egress.
+    pub ports_egress: u64,
 }
 
 impl Compiled {

@@ -7,9 +7,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use weir_flow::values::{PolicyRule, Reason, Verdict};
 
 use crate::compile::{
-    ANY_PROTOCOL_BIT, AUDIT, CIDR_EGRESS, CIDR_INGRESS, CidrKey, Compiled, CompiledEndpoint,
-    CompiledView, Compiler, IDENTITY_LOCAL_NODE, IDENTITY_WORLD, ISOLATED_EGRESS, ISOLATED_INGRESS,
-    PEER_ANY, PolicyEntry, PolicyKey, TIERS_EGRESS, TIERS_INGRESS, action,
+    ANY_EGRESS, ANY_INGRESS, ANY_PROTOCOL_BIT, AUDIT, CIDR_EGRESS, CIDR_INGRESS, CidrKey, Compiled,
+    CompiledEndpoint, CompiledView, Compiler, IDENTITY_LOCAL_NODE, IDENTITY_WORLD, ISOLATED_EGRESS,
+    ISOLATED_INGRESS, PEER_ANY, PolicyEntry, PolicyKey, TIERS_EGRESS, TIERS_INGRESS, action,
+    port_bit,
 };
 use crate::evaluate::{Attempt, Decision, Outcome};
 use crate::model::{Action, Cluster, Direction};
@@ -77,22 +78,28 @@ pub fn lookup(
 
 /// What one subject's policies say.
 fn judge(compiled: &Compiled, view: &CompiledView, packet: &Packet) -> Answer {
-    let (isolated, tiers, has_blocks, isolated_by, prefixes) = match packet.direction {
+    let (isolated, tiers, has_blocks, has_any, isolated_by) = match packet.direction {
         Direction::Ingress => (
             view.flags & ISOLATED_INGRESS != 0,
             view.flags & TIERS_INGRESS != 0,
             view.flags & CIDR_INGRESS != 0,
+            view.flags & ANY_INGRESS != 0,
             view.isolated_by_ingress,
-            view.port_prefixes_ingress,
         ),
         Direction::Egress => (
             view.flags & ISOLATED_EGRESS != 0,
             view.flags & TIERS_EGRESS != 0,
             view.flags & CIDR_EGRESS != 0,
+            view.flags & ANY_EGRESS != 0,
             view.isolated_by_egress,
-            view.port_prefixes_egress,
         ),
     };
+    let (prefixes, ports) = match packet.direction {
+        Direction::Ingress => (view.port_prefixes_ingress, view.ports_ingress),
+        Direction::Egress => (view.port_prefixes_egress, view.ports_egress),
+    };
+    let prefixes =
+        if ports & port_bit(packet.port) == 0 { prefixes & !(1 << 16) } else { prefixes };
     let answer = |verdict, reason, rule_sets| Answer { verdict, reason, rule_sets, isolated_by };
     let identity = compiled.identities.get(&packet.remote).copied().unwrap_or(IDENTITY_WORLD);
     if identity == IDENTITY_LOCAL_NODE {
@@ -103,7 +110,10 @@ fn judge(compiled: &Compiled, view: &CompiledView, packet: &Packet) -> Answer {
     }
     let block = if has_blocks { longest_block(compiled, view.subject, packet) } else { None };
     let by_identity = entry(compiled, (view.subject, identity), prefixes, packet);
-    let by_address = entry(compiled, (view.subject, block.unwrap_or(PEER_ANY)), prefixes, packet);
+    let by_address = match block {
+        None if !has_any => PolicyEntry::NONE,
+        _ => entry(compiled, (view.subject, block.unwrap_or(PEER_ANY)), prefixes, packet),
+    };
 
     let by_tier = |decisions: [(u32, u32); 2]| {
         let (decision, rule_set) = decisions.into_iter().min()?;

@@ -213,6 +213,8 @@ fn view(view: &CompiledView) -> SubjectView {
         isolated_by_egress: view.isolated_by_egress,
         port_prefixes_ingress: view.port_prefixes_ingress,
         port_prefixes_egress: view.port_prefixes_egress,
+        ports_ingress: view.ports_ingress,
+        ports_egress: view.ports_egress,
     }
 }
 
@@ -283,7 +285,12 @@ mod tests {
         assert_eq!(compile::CIDR_EGRESS, endpoint::CIDR_EGRESS);
         assert_eq!(compile::TIERS_INGRESS, endpoint::TIERS_INGRESS);
         assert_eq!(compile::TIERS_EGRESS, endpoint::TIERS_EGRESS);
+        assert_eq!(compile::ANY_INGRESS, endpoint::ANY_INGRESS);
+        assert_eq!(compile::ANY_EGRESS, endpoint::ANY_EGRESS);
         assert_eq!(compile::AUDIT, endpoint::AUDIT);
+        for port in 0..=u16::MAX {
+            assert_eq!(compile::port_bit(port), policy::port_bit(port));
+        }
         assert_eq!(compile::NO_DECISION, policy::NO_DECISION);
         for (action, number) in [
             (Action::Allow, policy::ACTION_ALLOW),

@@ -14,7 +14,7 @@ use weir_abi::{
     endpoint::{CIDR_EGRESS, Endpoint, ISOLATED_EGRESS, READY, SubjectView, TIERS_EGRESS},
     policy::{
         ACTION_DENY, CIDR_PREFIX_BASE, CidrV4, IDENTITY_FIRST_POD, PEER_CIDR, PolicyKey,
-        PolicyValue, decision,
+        PolicyValue, decision, port_bit,
     },
 };
 
@@ -134,6 +134,12 @@ fn ways() -> Vec<Way> {
             DESTINATION_PORT,
         ),
         way(
+            "denied, second of its kind, into the table",
+            fresh,
+            frame(PEER, 10_001, 0, SYN),
+            DESTINATION_PORT,
+        ),
+        way(
             "denied by the admin tier, first of its kind, with event",
             fresh,
             frame(FOE, 10_000, 0, SYN),
@@ -203,6 +209,7 @@ fn fill(datapath: &mut Datapath) -> Result<(), KernelError> {
             flags: ISOLATED_EGRESS | CIDR_EGRESS | TIERS_EGRESS,
             isolated_by_egress: 9,
             port_prefixes_egress: 1 << 16 | 1,
+            ports_egress: port_bit(80) | port_bit(ALLOWED_PORT),
             ..SubjectView::default()
         },
         audited: SubjectView::default(),

@@ -5,12 +5,12 @@ use weir_abi::{
     conntrack::EVENT_SUBMITTED,
     endpoint::{ISOLATED_EGRESS, ISOLATED_INGRESS},
     event::{REASON_DEFAULT_DENY, REASON_NO_POLICY, REASON_POLICY, VERDICT_ALLOW, VERDICT_DENY},
-    policy::IDENTITY_WORLD,
+    policy::{IDENTITY_WORLD, PolicyKey},
 };
-use weir_collector::kernel::ConnectionState;
+use weir_collector::kernel::{ConnectionState, KernelMaps};
 
 use crate::{
-    fixture::{ENDPOINT, Fixture, ISOLATED_BY, PEER, POD, rule},
+    fixture::{ENDPOINT, Fixture, ISOLATED_BY, PEER, POD, SUBJECT, rule},
     frame::{ACK, FIN, RST, SYN, address},
 };
 
@@ -69,6 +69,31 @@ fn the_first_denied_attempt_is_reported_and_the_others_fold() {
     assert_eq!(fixture.scan().denies[0].count, 1);
     let stats = fixture.stats();
     assert_eq!((stats.denied, stats.deny_folded, stats.deny_submitted), (6, 5, 1));
+}
+
+#[test]
+fn what_opens_a_connection_is_judged_each_time() {
+    let mut fixture = Fixture::new(ISOLATED_INGRESS);
+    let rule = rule(DIRECTION_INGRESS, IDENTITY_WORLD, PROTOCOL_TCP, 443);
+    fixture.allow(rule, 31);
+    for _ in 0..2 {
+        assert!(fixture.gets_tcp(40_000, 443, SYN));
+    }
+    assert!(fixture.sends_tcp(443, 40_000, SYN | ACK));
+    fixture.event();
+    let rule = PolicyKey { subject: SUBJECT, ..rule };
+    fixture.datapath.remove_policies(&[rule]).unwrap();
+    // Its repetition is no way round policy; what is established goes on.
+    assert!(!fixture.gets_tcp(40_000, 443, SYN));
+    assert_eq!(fixture.event().reason, REASON_DEFAULT_DENY);
+    assert!(fixture.gets_tcp(40_000, 443, ACK));
+    assert!(fixture.sends_tcp(443, 40_000, ACK));
+    let scan = fixture.scan();
+    assert_eq!((scan.connections.len(), scan.connections[0].count), (1, 0));
+    assert_eq!(
+        (scan.connections[0].value.packets, scan.connections[0].value.reply_packets),
+        (3, 2)
+    );
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn the_programs_are_small_enough_for_older_verifiers() {
 fn the_benchmark_measures_every_way() {
     let report = bench::run().unwrap();
     println!("{report}");
-    assert_eq!(report.0.len(), 10);
+    assert_eq!(report.0.len(), 11);
     for cost in &report.0 {
         assert!(cost.least_ns > 0.0 && cost.least_ns <= cost.median_ns, "{cost:?}");
     }

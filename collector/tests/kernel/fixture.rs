@@ -8,11 +8,11 @@ use std::{
 use weir_abi::{
     PROTOCOL_TCP, PROTOCOL_UDP,
     endpoint::{
-        CIDR_EGRESS, CIDR_INGRESS, Endpoint, ISOLATED_EGRESS, ISOLATED_INGRESS, READY, SubjectView,
-        TIERS_EGRESS, TIERS_INGRESS,
+        ANY_EGRESS, ANY_INGRESS, CIDR_EGRESS, CIDR_INGRESS, Endpoint, ISOLATED_EGRESS,
+        ISOLATED_INGRESS, READY, SubjectView, TIERS_EGRESS, TIERS_INGRESS,
     },
     event::VerdictEvent,
-    policy::{PolicyKey, PolicyValue},
+    policy::{PEER_ANY, PolicyKey, PolicyValue, port_bit},
 };
 use weir_collector::kernel::{
     Datapath, DatapathOptions, Frame, KernelMaps, Program, RingReader, Scan, Stats, TableScanner,
@@ -56,6 +56,8 @@ pub(crate) fn endpoint(flags: u32) -> Endpoint {
             isolated_by_egress: ISOLATED_BY[1],
             port_prefixes_ingress: 0,
             port_prefixes_egress: 0,
+            ports_ingress: 0,
+            ports_egress: 0,
         },
         audited: SubjectView::default(),
         address_v4: address(IpAddr::V4(POD)),
@@ -108,11 +110,17 @@ impl Fixture {
         self.datapath
             .insert_policies(&[(key, PolicyValue { rule_set, ..PolicyValue::NONE })])
             .unwrap();
+        let port = if key.port_prefix == 16 { port_bit(key.port) } else { 0 };
         self.update(|endpoint| {
+            if key.peer == PEER_ANY {
+                endpoint.enforced.flags |= ANY_INGRESS | ANY_EGRESS;
+            }
             if key.direction == weir_abi::DIRECTION_INGRESS {
                 endpoint.enforced.port_prefixes_ingress |= 1 << bit;
+                endpoint.enforced.ports_ingress |= port;
             } else {
                 endpoint.enforced.port_prefixes_egress |= 1 << bit;
+                endpoint.enforced.ports_egress |= port;
             }
         });
     }

@@ -1,7 +1,7 @@
 //! A denied attempt that was seen before is folded without asking policy, and never for longer than
 //! policy would deny it.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use weir_abi::{
     DIRECTION_EGRESS, DIRECTION_INGRESS, PROTOCOL_TCP,
@@ -24,7 +24,8 @@ const FRIEND: u32 = IDENTITY_FIRST_POD + 1;
 const STRANGER: u32 = IDENTITY_FIRST_POD + 2;
 const BLOCK: u32 = PEER_CIDR | 3;
 
-/// A pod that lets in a friend and a block, and has denied the peer, a stranger of no block, twice.
+/// A pod that lets in a friend and a block, and has denied the peer, a stranger of no block, three
+/// times: reported, entered, folded.
 fn denied() -> Fixture {
     let mut fixture = Fixture::new(ISOLATED_INGRESS | CIDR_INGRESS);
     for peer in [FRIEND, BLOCK] {
@@ -33,7 +34,8 @@ fn denied() -> Fixture {
     fixture.identify(PEER.into(), STRANGER);
     assert!(!fixture.gets_tcp(1, PORT, SYN));
     assert!(!fixture.gets_tcp(2, PORT, SYN));
-    assert_eq!(fixture.stats().deny_folded, 1);
+    assert!(!fixture.gets_tcp(2, PORT, SYN));
+    assert_eq!(fixture.stats().deny_folded, 2);
     fixture
 }
 
@@ -52,7 +54,7 @@ fn whoever_becomes_a_friend_gets_in_at_once_and_out_again() {
     fixture.identify(PEER.into(), STRANGER);
     assert!(!fixture.gets_tcp(4, PORT, SYN));
     // It is the same kind of deny, under the same revision.
-    assert_eq!(fixture.scan().denies[0].count, 2);
+    assert_eq!(fixture.scan().denies[0].count, 3);
     fixture.identify(PEER.into(), IDENTITY_LOCAL_NODE);
     assert!(fixture.gets_tcp(5, PORT, SYN));
     fixture.datapath.remove_identities(&[address(PEER.into())]).unwrap();
@@ -105,7 +107,7 @@ fn not_ready_is_a_kind_of_its_own() {
     let mut denies: Vec<_> =
         fixture.scan().denies.iter().map(|deny| (deny.value.reason, deny.count)).collect();
     denies.sort_unstable();
-    assert_eq!(denies, [(REASON_DEFAULT_DENY, 2), (REASON_NOT_READY, 1)]);
+    assert_eq!(denies, [(REASON_DEFAULT_DENY, 3), (REASON_NOT_READY, 1)]);
 }
 
 #[test]
@@ -121,6 +123,31 @@ fn a_fold_follows_the_reason_that_policy_gives_now() {
     assert_eq!(scan.denies.len(), 1);
     let value = scan.denies[0].value;
     assert_eq!((value.reason, value.rule_set, value.count), (REASON_EXPLICIT_DENY, 44, 3));
+}
+
+#[test]
+fn every_attempt_is_in_one_event_or_in_one_entry() {
+    let mut options = options();
+    // Room for all kinds, but more of them than the kernel has words for.
+    (options.denies, options.deny_ring_bytes) = (65_536, 16 << 20);
+    let mut fixture = Fixture::with(&options, endpoint(ISOLATED_INGRESS));
+    let (kinds, mut kind) = (30_000_u32, 0);
+    for _ in 0..3 * kinds {
+        // Each kind three times, at irregular distances.
+        kind = (kind + 7_919) % kinds;
+        for port in [kind as u16, (kind / 3) as u16] {
+            assert!(!fixture.gets_udp(9, port));
+        }
+    }
+    let events = fixture.events();
+    let scan = fixture.scan();
+    let entered: u64 = scan.denies.iter().map(|delta| delta.count).sum();
+    assert_eq!(events.len() as u64 + entered, u64::from(6 * kinds));
+    // All kinds were reported at once, and few more than once.
+    let reported: HashSet<u16> = events.iter().map(|event| event.destination_port).collect();
+    assert_eq!(reported.len() as u32, kinds);
+    let stats = fixture.stats();
+    assert_eq!((stats.deny_failed, stats.deny_table_failed, stats.denies_evicted), (0, 0, 0));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use weir_abi::{
     DIRECTION_EGRESS, DIRECTION_INGRESS, PROTOCOL_TCP, PROTOCOL_UDP,
     endpoint::{
-        AUDIT, CIDR_INGRESS, ISOLATED_EGRESS, ISOLATED_INGRESS, SubjectView, TIERS_EGRESS,
-        TIERS_INGRESS,
+        ANY_INGRESS, AUDIT, CIDR_INGRESS, ISOLATED_EGRESS, ISOLATED_INGRESS, SubjectView,
+        TIERS_EGRESS, TIERS_INGRESS,
     },
     event::{
         REASON_DEFAULT_DENY, REASON_EXPLICIT_DENY, REASON_FRAGMENT, REASON_INVALID_PACKET,
@@ -13,7 +13,7 @@ use weir_abi::{
     },
     policy::{
         ACTION_ALLOW, ACTION_DENY, ACTION_PASS, CIDR_PREFIX_BASE, CidrV4, IDENTITY_FIRST_POD,
-        IDENTITY_LOCAL_NODE, PEER_ANY, PEER_CIDR, PolicyKey, PolicyValue, decision,
+        IDENTITY_LOCAL_NODE, PEER_ANY, PEER_CIDR, PolicyKey, PolicyValue, decision, port_bit,
     },
 };
 use weir_collector::kernel::KernelMaps;
@@ -51,7 +51,10 @@ fn fixture(flags: u32, entries: Entries) -> Fixture {
     fixture.identify(PEER.into(), PEER_IDENTITY);
     block(&mut fixture, SUBJECT);
     write(&mut fixture, SUBJECT, entries);
-    fixture.update(|endpoint| endpoint.enforced.port_prefixes_ingress = 1 << 16);
+    fixture.update(|endpoint| {
+        endpoint.enforced.port_prefixes_ingress = 1 << 16;
+        endpoint.enforced.ports_ingress = port_bit(PORT);
+    });
     fixture
 }
 
@@ -90,6 +93,7 @@ fn audit(fixture: &mut Fixture, flags: u32, entries: Entries) {
             flags: flags | CIDR_INGRESS,
             isolated_by_ingress: ALL_ISOLATED_BY,
             port_prefixes_ingress: 1 << 16,
+            ports_ingress: port_bit(PORT),
             ..SubjectView::default()
         };
     });
@@ -210,7 +214,10 @@ fn tiers_of_one_direction_leave_the_other_alone() {
     let value =
         PolicyValue { admin: decision(0, ACTION_DENY), admin_rule_set: 77, ..PolicyValue::NONE };
     fixture.datapath.insert_policies(&[(key, value)]).unwrap();
-    fixture.update(|endpoint| endpoint.enforced.port_prefixes_egress = 1 << 16);
+    fixture.update(|endpoint| {
+        endpoint.enforced.port_prefixes_egress = 1 << 16;
+        endpoint.enforced.ports_egress = u64::MAX;
+    });
     fixture.events();
     assert!(!fixture.sends_udp(9, 53));
     let event = fixture.event();
@@ -323,7 +330,11 @@ fn entries_of_any_peer_hold_for_addresses_of_no_block() {
         ..PolicyValue::NONE
     };
     fixture.datapath.insert_policies(&[(key, value)]).unwrap();
-    fixture.update(|endpoint| endpoint.enforced.port_prefixes_ingress = 1 << 16);
+    fixture.update(|endpoint| {
+        endpoint.enforced.port_prefixes_ingress = 1 << 16;
+        endpoint.enforced.ports_ingress = port_bit(PORT);
+        endpoint.enforced.flags |= ANY_INGRESS;
+    });
     let event = ask(&mut fixture, 1);
     assert_eq!(outcome(&event), (VERDICT_DENY, REASON_EXPLICIT_DENY, BASELINE[1]));
 }

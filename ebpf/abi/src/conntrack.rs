@@ -41,6 +41,9 @@ pub const TIMEOUT_REPLIED_NS: u64 = 180 * SECOND;
 /// The same while it has not.
 pub const TIMEOUT_UNREPLIED_NS: u64 = 60 * SECOND;
 
+/// Silence after which the next attempt of a kind of deny is reported at once, like the first.
+pub const DENY_IDLE_NS: u64 = 30 * SECOND;
+
 const SECOND: u64 = 1_000_000_000;
 
 /// Key of LRU map `CONNTRACK`, as the endpoint sees the connection, so that one lookup serves both
@@ -181,42 +184,38 @@ pub const fn deny_class(reason: u8) -> u8 {
     if reason == REASON_EXPLICIT_DENY { REASON_DEFAULT_DENY } else { reason }
 }
 
-/// Value of LRU map `DENIES`.
+/// Value of LRU map `DENIES`: the attempts of a kind that no event has told of.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deny {
-    /// Denied packets (attempts); the first one included.
+    /// Denied packets (attempts).
     pub count: u64,
     /// Packets on the wire.
     pub packets: u64,
     /// Bytes on the wire, link header included.
     pub bytes: u64,
-    /// First attempt, to the nanosecond.
+    /// The first of them, to the nanosecond.
     pub first_ns: u64,
-    /// Last attempt, as of the last clock tick but never before the first one.
+    /// The last one, as of the last clock tick but never before the first one.
     pub last_ns: u64,
     /// Rule set that names the policies that isolate the pod, or the explicit deny.
     pub rule_set: u32,
-    /// [`EVENT_SUBMITTED`] if the first attempt is reported by its event.
-    pub flags: u32,
-    /// Packets already reported by that event.
-    pub event_packets: u32,
-    /// Bytes already reported by that event.
-    pub event_bytes: u32,
-    /// Initiator's port of the first attempt.
+    /// [`Epoch::number`](crate::endpoint::Epoch::number) before policy was last asked about this
+    /// kind. As long as it holds the same, nothing that the answer depends on has changed.
+    pub epoch: u32,
+    /// Initiator's port of the first of them.
     pub source_port: u16,
     /// Union of the TCP flags.
     pub tcp_flags: u8,
     /// Reason, see [`crate::event`].
     pub reason: u8,
-    /// [`Epoch::number`](crate::endpoint::Epoch::number) before policy was last asked about this kind. As long as it holds the
-    /// same, nothing that the answer depends on has changed.
-    pub epoch: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
 }
 
-layout!(Deny, size = 64, align = 8, {
-    count @ 0, packets @ 8, bytes @ 16, first_ns @ 24, last_ns @ 32, rule_set @ 40, flags @ 44,
-    event_packets @ 48, event_bytes @ 52, source_port @ 56, tcp_flags @ 58, reason @ 59, epoch @ 60,
+layout!(Deny, size = 56, align = 8, {
+    count @ 0, packets @ 8, bytes @ 16, first_ns @ 24, last_ns @ 32, rule_set @ 40, epoch @ 44,
+    source_port @ 48, tcp_flags @ 50, reason @ 51, reserved @ 52,
 });
 
 impl Connection {

@@ -25,13 +25,18 @@ pub const TIERS_INGRESS: u32 = 1 << 8;
 /// Of a [`SubjectView`]: rules of the admin or baseline tier apply to egress.
 pub const TIERS_EGRESS: u32 = 1 << 9;
 
+/// Of a [`SubjectView`]: it has ingress entries for [`crate::policy::PEER_ANY`].
+pub const ANY_INGRESS: u32 = 1 << 10;
+/// Of a [`SubjectView`]: it has egress entries for [`crate::policy::PEER_ANY`].
+pub const ANY_EGRESS: u32 = 1 << 11;
+
 /// What a set of policies says about a pod, but for the entries.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubjectView {
     /// Whose policy entries apply; 0 if there is none.
     pub subject: u32,
-    /// `ISOLATED_…`, `CIDR_…` and `TIERS_…`.
+    /// `ISOLATED_…`, `CIDR_…`, `TIERS_…` and `ANY_…`.
     pub flags: u32,
     /// Rule set naming the policies that isolate ingress; 0 if none does.
     pub isolated_by_ingress: u32,
@@ -42,11 +47,16 @@ pub struct SubjectView {
     pub port_prefixes_ingress: u32,
     /// The same for egress.
     pub port_prefixes_egress: u32,
+    /// [`port_bit`](crate::policy::port_bit) of each single port for which the subject has ingress entries: what it has
+    /// none for need not be looked up.
+    pub ports_ingress: u64,
+    /// The same for egress.
+    pub ports_egress: u64,
 }
 
-layout!(SubjectView, size = 24, align = 4, {
+layout!(SubjectView, size = 40, align = 8, {
     subject @ 0, flags @ 4, isolated_by_ingress @ 8, isolated_by_egress @ 12,
-    port_prefixes_ingress @ 16, port_prefixes_egress @ 20,
+    port_prefixes_ingress @ 16, port_prefixes_egress @ 20, ports_ingress @ 24, ports_egress @ 32,
 });
 
 /// Who a pod is and what isolates it.
@@ -72,9 +82,9 @@ pub struct Endpoint {
     pub address_v6: Address,
 }
 
-layout!(Endpoint, size = 96, align = 8, {
-    revision @ 0, endpoint @ 8, flags @ 12, enforced @ 16, audited @ 40, address_v4 @ 64,
-    address_v6 @ 80,
+layout!(Endpoint, size = 128, align = 8, {
+    revision @ 0, endpoint @ 8, flags @ 12, enforced @ 16, audited @ 56, address_v4 @ 96,
+    address_v6 @ 112,
 });
 
 /// An endpoint as it is in the kernel.
@@ -89,7 +99,7 @@ pub struct EndpointEntry {
     pub adopt_until_ns: u64,
 }
 
-layout!(EndpointEntry, size = 104, align = 8, { endpoint @ 0, adopt_until_ns @ 96 });
+layout!(EndpointEntry, size = 136, align = 8, { endpoint @ 0, adopt_until_ns @ 128 });
 
 /// Element of map `EPOCH`, in memory that the kernel and user space share: what holds for all
 /// endpoints.
@@ -124,7 +134,7 @@ pub struct EndpointSlot {
     pub copies: [EndpointEntry; SLOT_COPIES as usize],
 }
 
-layout!(EndpointSlot, size = 424, align = 8, { ifindex @ 0, current @ 4, copies @ 8 });
+layout!(EndpointSlot, size = 552, align = 8, { ifindex @ 0, current @ 4, copies @ 8 });
 
 /// Slots of `ENDPOINTS`; a power of two.
 pub const SLOTS: u32 = 4_096;

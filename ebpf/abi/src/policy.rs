@@ -4,10 +4,12 @@
 //!
 //! 1. `identity` = `IDENTITIES[remote address]`, else [`IDENTITY_WORLD`].
 //! 2. `cidr` = longest match of `{s, d, remote address}` in `CIDRS_V4` or `CIDRS_V6` if the
-//!    subject's flags say there are entries, else [`PEER_ANY`]. A CIDR's entries carry the rules
+//!    subject's flags say there are entries, else [`PEER_ANY`], for which the flags say likewise
+//!    whether there are entries. A CIDR's entries carry the rules
 //!    of every block that contains it and of rules without peers, so the longest prefix hides
 //!    nothing.
-//! 3. For each of the two peers, the longest port prefix first, then the entry for every protocol:
+//! 3. For each of the two peers, the longest port prefix first (the whole port only if its
+//!    [`port_bit`] is among the subject's), then the entry for every protocol:
 //!    the first entry found of `POLICY` is that peer's. An entry carries the rules of every shorter
 //!    prefix, so the first one found is the whole answer for that peer. Where there is none,
 //!    [`PolicyValue::NONE`] is.
@@ -34,6 +36,13 @@ pub const PEER_CIDR: u32 = 1 << 31;
 
 /// Bit of `port_prefixes_*` that stands for entries of every protocol.
 pub const ANY_PROTOCOL_BIT: u32 = 17;
+
+/// The bit of a port in [`SubjectView::ports_ingress`](crate::endpoint::SubjectView) and its sibling.
+#[inline(always)]
+pub const fn port_bit(port: u16) -> u64 {
+    // The golden ratio of 2³² spreads ports, which often are neighbours.
+    1 << ((port as u32).wrapping_mul(0x9e37_79b1) >> 26)
+}
 
 /// Key of hash map `POLICY`.
 #[repr(C)]

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 use std::time::Duration;
 
-use weir_abi::endpoint::{Endpoint, ISOLATED_INGRESS, READY, SubjectView};
-use weir_abi::policy::{PEER_ANY, PolicyKey, PolicyValue};
+use weir_abi::endpoint::{ANY_INGRESS, Endpoint, ISOLATED_INGRESS, READY, SubjectView};
+use weir_abi::policy::{PEER_ANY, PolicyKey, PolicyValue, port_bit};
 use weir_abi::{Address, DIRECTION_INGRESS, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP};
 use weir_collector::kernel::{Datapath, DatapathOptions, KernelMaps, Scan, TableScanner};
 use weir_lab::{Lab, LabSpec, Place};
@@ -150,9 +150,10 @@ fn attach(options: &DatapathOptions, links: &[String; 2]) -> Datapath {
             flags: READY,
             enforced: SubjectView {
                 subject: number,
-                flags: if isolated { ISOLATED_INGRESS } else { 0 },
+                flags: if isolated { ISOLATED_INGRESS | ANY_INGRESS } else { 0 },
                 isolated_by_ingress: 9,
                 port_prefixes_ingress: 1 << 16,
+                ports_ingress: port_bit(OPEN),
                 ..SubjectView::default()
             },
             audited: SubjectView::default(),

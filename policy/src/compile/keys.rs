@@ -35,6 +35,11 @@ pub const TIERS_INGRESS: u32 = 1 << 8;
 /// Rules of tiers apply to egress.
 pub const TIERS_EGRESS: u32 = 1 << 9;
 
+/// The subject has ingress entries without a peer.
+pub const ANY_INGRESS: u32 = 1 << 10;
+/// The subject has egress entries without a peer.
+pub const ANY_EGRESS: u32 = 1 << 11;
+
 /// No rule of a tier.
 pub const NO_DECISION: u32 = u32::MAX;
 
@@ -46,6 +51,11 @@ pub const fn decision(place: u32, action: Action) -> u32 {
         Action::Pass => 2,
     };
     place << 2 | action
+}
+
+/// The bit of a port in [`CompiledView::ports_ingress`](super::CompiledView) and its sibling.
+pub const fn port_bit(port: u16) -> u64 {
+    1 << ((port as u32).wrapping_mul(0x9e37_79b1) >> 26)
 }
 
 /// The action of a [`decision`]; none of [`NO_DECISION`].

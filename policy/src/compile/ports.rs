@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::keys::{ANY_PROTOCOL_BIT, PolicyEntry, PolicyKey};
+use super::keys::{ANY_PROTOCOL_BIT, PolicyEntry, PolicyKey, port_bit};
 use super::rule_sets::{RuleName, RuleSets};
 use super::rules::Part;
 use crate::model::{Direction, Protocol};
@@ -47,6 +47,15 @@ impl PortMatch {
             Self::Any => 1 << ANY_PROTOCOL_BIT,
             Self::Prefix(prefix) => 1 << prefix.length,
             Self::Named(..) => 1 << 16,
+        }
+    }
+
+    /// The bits of the endpoint's single ports. A name may be any.
+    pub(super) fn port_bits(&self) -> u64 {
+        match self {
+            Self::Prefix(PortPrefix { port, length: 16, .. }) => port_bit(*port),
+            Self::Any | Self::Prefix(_) => 0,
+            Self::Named(..) => u64::MAX,
         }
     }
 }
@@ -115,6 +124,11 @@ impl PortTable {
             .collect();
         entries.sort_unstable_by_key(|(prefix, _)| *prefix);
         Self(entries)
+    }
+
+    /// It says nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Writes the table for one subject's peer.

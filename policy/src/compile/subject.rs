@@ -6,8 +6,8 @@ use super::blocks::{self, BlockPeer};
 use super::content::Interner;
 use super::identity::Identities;
 use super::keys::{
-    CIDR_EGRESS, CIDR_INGRESS, CidrKey, ISOLATED_EGRESS, ISOLATED_INGRESS, PEER_ANY, PolicyEntry,
-    PolicyKey, TIERS_EGRESS, TIERS_INGRESS,
+    ANY_EGRESS, ANY_INGRESS, CIDR_EGRESS, CIDR_INGRESS, CidrKey, ISOLATED_EGRESS, ISOLATED_INGRESS,
+    PEER_ANY, PolicyEntry, PolicyKey, TIERS_EGRESS, TIERS_INGRESS,
 };
 use super::ports::{NamedPort, PortTable};
 use super::rule_sets::RuleSets;
@@ -31,6 +31,7 @@ struct Side {
     isolated_by: u32,
     has_tiers: bool,
     port_prefixes: u32,
+    ports: u64,
     rules: Vec<SubjectRule>,
     any: PortTable,
     blocks: Vec<BlockPeer>,
@@ -57,11 +58,15 @@ impl Subject {
                 | bit(!ingress.blocks.is_empty(), CIDR_INGRESS)
                 | bit(!egress.blocks.is_empty(), CIDR_EGRESS)
                 | bit(ingress.has_tiers, TIERS_INGRESS)
-                | bit(egress.has_tiers, TIERS_EGRESS),
+                | bit(egress.has_tiers, TIERS_EGRESS)
+                | bit(!ingress.any.is_empty(), ANY_INGRESS)
+                | bit(!egress.any.is_empty(), ANY_EGRESS),
             isolated_by_ingress: ingress.isolated_by,
             isolated_by_egress: egress.isolated_by,
             port_prefixes_ingress: ingress.port_prefixes,
             port_prefixes_egress: egress.port_prefixes,
+            ports_ingress: ingress.ports,
+            ports_egress: egress.ports,
         }
     }
 
@@ -143,11 +148,13 @@ impl Side {
                 }
             }
         }
+        let ports = || rules.iter().flat_map(|rule| &rule.ports);
         Self {
             isolated: !isolating.is_empty(),
             isolated_by: rule_sets.intern(isolating),
             has_tiers: rules.len() > network_rules,
-            port_prefixes: rules.iter().flat_map(|rule| &rule.ports).fold(0, |m, p| m | p.bit()),
+            port_prefixes: ports().fold(0, |bits, port| bits | port.bit()),
+            ports: ports().fold(0, |bits, port| bits | port.port_bits()),
             any: table(rules.iter().filter(|rule| rule.everybody), &[], rule_sets),
             blocks: blocks::block_peers(&rules, &by.there, rule_sets, tables),
             rules,

@@ -9,12 +9,12 @@ use std::rc::Rc;
 use ipnet::IpNet;
 use proptest::prelude::*;
 use weir_abi::endpoint::{
-    AUDIT, CIDR_EGRESS, CIDR_INGRESS, ISOLATED_EGRESS, ISOLATED_INGRESS, SubjectView, TIERS_EGRESS,
-    TIERS_INGRESS,
+    ANY_EGRESS, ANY_INGRESS, AUDIT, CIDR_EGRESS, CIDR_INGRESS, ISOLATED_EGRESS, ISOLATED_INGRESS,
+    SubjectView, TIERS_EGRESS, TIERS_INGRESS,
 };
 use weir_abi::policy::{
     ACTION_ALLOW, ACTION_DENY, ACTION_MASK, ANY_PROTOCOL_BIT, CidrV4, IDENTITY_LOCAL_NODE,
-    IDENTITY_WORLD, PEER_ANY, PolicyKey, PolicyValue,
+    IDENTITY_WORLD, PEER_ANY, PolicyKey, PolicyValue, port_bit,
 };
 use weir_abi::{DIRECTION_EGRESS, DIRECTION_INGRESS};
 use weir_flow::values::{Direction, Reason, Verdict};
@@ -56,23 +56,17 @@ fn ask(maps: &MapState, question: Question) -> Option<Answer> {
 }
 
 fn judge(maps: &MapState, view: &SubjectView, (_, direction, remote, port): Question) -> Answer {
-    let (isolated, tiers, has_blocks, isolated_by, prefixes) = if direction == DIRECTION_INGRESS {
-        (
-            ISOLATED_INGRESS,
-            TIERS_INGRESS,
-            CIDR_INGRESS,
-            view.isolated_by_ingress,
-            view.port_prefixes_ingress,
-        )
+    let (isolated, tiers, has_blocks, has_any, isolated_by) = if direction == DIRECTION_INGRESS {
+        (ISOLATED_INGRESS, TIERS_INGRESS, CIDR_INGRESS, ANY_INGRESS, view.isolated_by_ingress)
     } else {
-        (
-            ISOLATED_EGRESS,
-            TIERS_EGRESS,
-            CIDR_EGRESS,
-            view.isolated_by_egress,
-            view.port_prefixes_egress,
-        )
+        (ISOLATED_EGRESS, TIERS_EGRESS, CIDR_EGRESS, ANY_EGRESS, view.isolated_by_egress)
     };
+    let (prefixes, ports) = if direction == DIRECTION_INGRESS {
+        (view.port_prefixes_ingress, view.ports_ingress)
+    } else {
+        (view.port_prefixes_egress, view.ports_egress)
+    };
+    let prefixes = if ports & port_bit(port) == 0 { prefixes & !(1 << 16) } else { prefixes };
     let identity = maps.identities.get(&to_kernel(remote)).copied().unwrap_or(IDENTITY_WORLD);
     if identity == IDENTITY_LOCAL_NODE {
         return (Verdict::Allow, Reason::NodeTraffic, [0, 0]);
@@ -106,7 +100,11 @@ fn judge(maps: &MapState, view: &SubjectView, (_, direction, remote, port): Ques
         });
         found.unwrap_or(PolicyValue::NONE)
     };
-    let both = [entry(identity), entry(block.unwrap_or(PEER_ANY))];
+    let by_address = match block {
+        None if view.flags & has_any == 0 => PolicyValue::NONE,
+        _ => entry(block.unwrap_or(PEER_ANY)),
+    };
+    let both = [entry(identity), by_address];
     let by_tier = |decisions: [(u32, u32); 2]| {
         let (decision, rule_set) = decisions.into_iter().min()?;
         match decision & ACTION_MASK {

@@ -103,6 +103,7 @@ pub fn enforcing(
                 flags: isolated,
                 isolated_by_ingress: if isolated == 0 { 0 } else { 2 },
                 port_prefixes_ingress: if isolated == 0 { 0 } else { 1 << 16 },
+                ports_ingress: if isolated == 0 { 0 } else { u64::MAX },
                 ..SubjectView::default()
             },
             audited: SubjectView::default(),

@@ -11,7 +11,7 @@ mod reported;
 
 use std::sync::{Arc, atomic::Ordering};
 
-use weir_abi::conntrack::{ClosedKey, Connection, ConnectionKey, Deny, DenyKey};
+use weir_abi::conntrack::{ClosedKey, Connection, ConnectionKey, DENY_IDLE_NS, Deny, DenyKey};
 
 use super::{KernelError, MonotonicClock, Stats, stats::Removals};
 pub(crate) use entries::Entries;
@@ -19,8 +19,6 @@ use entries::{Removal, remove};
 use reported::Reported;
 pub use reported::{ConnectionTotals, DenyTotals, Totals, Which};
 
-/// Silence after which a kind of deny is taken out; its next attempt is reported at once.
-const DENY_IDLE_NS: u64 = 30_000_000_000;
 /// A packet's time may lie this far before its counters can be read.
 const SLACK_NS: u64 = 1_000_000_000;
 /// Every so many scans what is remembered of entries that gave way to others is forgotten.

@@ -59,7 +59,7 @@ struct OfConnection {
     seen: u64,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct OfDeny {
     totals: DenyTotals,
     seen: u64,
@@ -141,7 +141,7 @@ impl Reported {
         since_ns: u64,
     ) -> Option<DenyDelta> {
         let which = (*key, value.first_ns);
-        let of = self.denies.entry(which).or_insert_with(|| OfDeny::by_event(value));
+        let of = self.denies.entry(which).or_default();
         let delta = DenyDelta {
             key: *key,
             value: *value,
@@ -183,19 +183,5 @@ impl OfConnection {
             totals.bytes = value.event_bytes.into();
         }
         Self { totals, counted, seen: 0 }
-    }
-}
-
-impl OfDeny {
-    fn by_event(value: &Deny) -> Self {
-        let mut totals = DenyTotals::default();
-        if value.flags & EVENT_SUBMITTED != 0 {
-            totals = DenyTotals {
-                count: 1,
-                packets: value.event_packets.into(),
-                bytes: value.event_bytes.into(),
-            };
-        }
-        Self { totals, seen: 0 }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::{UInt16Type, UInt64Type};
 use arrow_flight::FlightData;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use weir_abi::conntrack::{
     ClosedKey, Connection, ConnectionKey, Deny, DenyKey, EVENT_SUBMITTED, HANDSHAKE,
 };
@@ -56,6 +56,8 @@ struct State {
     conntrack: FxHashMap<ConnectionKey, Connection>,
     closed: FxHashMap<ClosedKey, Connection>,
     denies: FxHashMap<DenyKey, Deny>,
+    /// Kinds of denies of which an event has told.
+    kinds: FxHashSet<DenyKey>,
     stats: Stats,
     counted: Sums,
     disk: Option<Vec<u8>>,
@@ -196,13 +198,15 @@ impl World {
             fold(deny, state.now_ns);
             return;
         }
-        let submitted = self.denies_ring.write(event(state.now_ns, port, VERDICT_DENY).bytes());
+        if state.kinds.insert(key)
+            && self.denies_ring.write(event(state.now_ns, port, VERDICT_DENY).bytes())
+        {
+            return;
+        }
         // SAFETY: the struct has no invalid bit pattern.
         let mut deny: Deny = unsafe { std::mem::zeroed() };
         fold(&mut deny, state.now_ns);
         deny.first_ns = state.now_ns;
-        (deny.event_packets, deny.event_bytes) = (1, 74);
-        deny.flags = if submitted { EVENT_SUBMITTED } else { 0 };
         state.denies.insert(key, deny);
         state.stats.deny_inserted += 1;
     }
