@@ -12,10 +12,10 @@ use crate::{
     scene::{Scene, Work},
 };
 
-/// Words in a set, a cache line.
-const WAYS: usize = 8;
+/// Words in a set, half a cache line.
+const WAYS: usize = 4;
 /// As many kinds as `DENIES` has room for.
-pub const SETS: u32 = 2_048;
+pub const SETS: u32 = 4_096;
 
 /// Words whose hashes are alike in the bits that tell sets apart.
 pub type Set = [u64; WAYS];
@@ -75,31 +75,26 @@ extern "C" fn weir_kind(work: *mut Work) -> u32 {
     let kind = &mut work.kind;
     kind.standing = Standing::First;
     let Some(set) = KINDS.get_ptr(kind.set) else { return 0 };
-    let mut spare = kind.way;
-    let mut wanted = 0;
     for way in 0..WAYS {
         // SAFETY: from the map lookup just made. Other CPUs write whole words.
         let word = unsafe { (*set)[way] };
         if (word ^ kind.word) & TAG == 0 {
             kind.way = way as u32;
-            let age = kind.word.wrapping_sub(word) & TIME;
             if word & HAS_ENTRY != 0 {
                 kind.standing = Standing::HasEntry;
-            } else if age <= FRESH_FOR {
+            } else if kind.word.wrapping_sub(word) & TIME <= FRESH_FOR {
                 kind.standing = Standing::Reported;
             }
             return 0;
         }
-        if word & HAS_ENTRY == 0 {
-            spare = way as u32;
-        }
-        if way as u32 == kind.way {
-            wanted = word;
-        }
     }
     // Those that fold keep their word as long as there is another.
-    if wanted & HAS_ENTRY != 0 {
-        kind.way = spare;
+    for way in 0..WAYS as u32 {
+        // SAFETY: as above; the index is masked.
+        if unsafe { (*set)[kind.way as usize & (WAYS - 1)] } & HAS_ENTRY == 0 {
+            break;
+        }
+        kind.way = way;
     }
     0
 }

@@ -49,7 +49,7 @@ pub static CLOSED: LruHashMap<ClosedKey, Connection> = LruHashMap::with_max_entr
 #[map]
 pub static DENIES: LruHashMap<DenyKey, Deny> = LruHashMap::with_max_entries(16_384, 0);
 
-/// Mapped nowhere; such arrays begin with a page, and so each set with a cache line.
+/// Mapped nowhere; such arrays begin with a page, and so no set lies in two cache lines.
 #[map]
 pub static KINDS: Array<kinds::Set> = Array::with_max_entries(kinds::SETS, BPF_F_MMAPABLE);
 
