@@ -1,10 +1,11 @@
-//! From rows to Arrow columns, column by column, with dictionaries made once.
+//! From rows to Arrow columns, column by column, with every text made once.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, DictionaryArray, Int32Array, ListArray, MapArray, RecordBatch, StringArray,
-    StructArray, TimestampNanosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+    Array as _, ArrayRef, DictionaryArray, Int32Array, ListArray, MapArray, RecordBatch,
+    StringArray, StructArray, TimestampNanosecondArray, UInt8Array, UInt16Array, UInt32Array,
+    UInt64Array,
 };
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Fields};
@@ -239,13 +240,27 @@ fn label_text(endpoint: &Endpoint) -> LabelText {
     text
 }
 
+/// Like a collector's: the dictionary has what the rows use, in the order in which they do.
 fn text(
     values: &Arc<StringArray>,
     rows: &[Row],
     index: impl Fn(&Row) -> Option<usize>,
 ) -> ArrayRef {
-    let keys: Int32Array = rows.iter().map(|row| index(row).map(|index| index as i32)).collect();
-    Arc::new(DictionaryArray::new(keys, values.clone()))
+    const UNUSED: i32 = -1;
+    let mut places = vec![UNUSED; values.len()];
+    let mut used = Text::default();
+    let keys: Int32Array = rows
+        .iter()
+        .map(|row| {
+            let index = index(row)?;
+            if places[index] == UNUSED {
+                places[index] = used.ends.len() as i32;
+                used.push(values.value(index));
+            }
+            Some(places[index])
+        })
+        .collect();
+    Arc::new(DictionaryArray::new(keys, Arc::new(used.finish())))
 }
 
 fn names<'a>(data_type: &DataType, all: impl Iterator<Item = &'a Vec<String>> + Clone) -> ArrayRef {

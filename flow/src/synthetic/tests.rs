@@ -1,4 +1,7 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+
+use arrow::array::{Array as _, AsArray as _};
+use arrow::datatypes::DataType;
 
 use super::*;
 use crate::schema::stored_schema;
@@ -54,6 +57,52 @@ fn rows_look_like_a_cluster() {
         assert_eq!(flow.destination_port.is_none(), flow.protocol == "ICMP");
     }
     assert!(flows.is_sorted_by_key(|flow| flow.end_time));
+}
+
+/// The share of rows that say something in a column.
+fn filled(batch: &RecordBatch, column: &str) -> f64 {
+    let column = batch.column_by_name(column).unwrap();
+    let says = |row: usize| match column.data_type() {
+        DataType::List(_) => !column.as_list::<i32>().value(row).is_empty(),
+        DataType::Map(..) => !column.as_map().value(row).is_empty(),
+        _ => !column.is_null(row),
+    };
+    (0..batch.num_rows()).filter(|row| says(*row)).count() as f64 / batch.num_rows() as f64
+}
+
+#[test]
+fn every_column_is_filled() {
+    let batch = synthetic().batch(50_000, START, MINUTE);
+    for field in batch.schema().fields() {
+        let share = filled(&batch, field.name());
+        // Names are known of what is outside, types are of ICMP alone.
+        let least = match field.name().as_str() {
+            "icmp_type" | "icmp_code" => 0.001,
+            "source_names" | "destination_names" => 0.03,
+            "destination_service" => 0.2,
+            "rtt_ns" | "duration_ns" | "policies" => 0.5,
+            "tcp_flags" => 0.75,
+            _ => 0.85,
+        };
+        assert!(share >= least, "{}: {share}", field.name());
+    }
+}
+
+#[test]
+fn few_workloads_have_most_of_the_traffic() {
+    let flows = synthetic().flows(50_000, START, MINUTE);
+    let mut rows: HashMap<&str, usize> = HashMap::new();
+    for flow in &flows {
+        for workload in [&flow.source_workload, &flow.destination_workload].into_iter().flatten() {
+            *rows.entry(workload).or_default() += 1;
+        }
+    }
+    assert!((300..=400).contains(&rows.len()), "{}", rows.len());
+    let mut rows: Vec<usize> = rows.into_values().collect();
+    rows.sort_unstable();
+    let most: usize = rows.iter().rev().take(rows.len() / 10).sum();
+    let share = most as f64 / rows.iter().sum::<usize>() as f64;
+    assert!((0.4..0.9).contains(&share), "{share}");
 }
 
 #[test]
