@@ -7,6 +7,7 @@
 pub mod background;
 pub mod bulk;
 pub mod client;
+pub mod crafted;
 pub mod datagrams;
 pub mod dns;
 pub mod http;

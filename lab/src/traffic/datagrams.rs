@@ -8,10 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::net::{
-    AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sendto, socket_with,
-};
-
+use super::crafted::Crafted;
 use crate::{LabError, Place};
 
 /// How soon a receiver notices that it is to end, and a sender asks again.
@@ -22,7 +19,6 @@ const QUESTION: u8 = b'?';
 const PAYLOAD: [u8; 18] = *b"................w.";
 /// Packets between two looks at the clock.
 const BETWEEN_LOOKS: u64 = 64;
-const HEADER_LEN: usize = 8;
 
 /// What was sent, and how long that took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,20 +85,11 @@ pub fn send_from_each(
     ports: RangeInclusive<u16>,
     to: SocketAddrV4,
 ) -> io::Result<Sent> {
-    let flags = SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::INET, SocketType::RAW, flags, Some(ipproto::UDP))?;
-    rustix::net::bind(&socket, &SocketAddrV4::new(from, 0))?;
-    let mut packet = [0; HEADER_LEN + PAYLOAD.len()];
-    // No checksum, which IPv4 permits.
-    packet[2..4].copy_from_slice(&to.port().to_be_bytes());
-    packet[4..6].copy_from_slice(&((HEADER_LEN + PAYLOAD.len()) as u16).to_be_bytes());
-    packet[HEADER_LEN..].copy_from_slice(&PAYLOAD);
-    let to = SocketAddrV4::new(*to.ip(), 0);
+    let sender = Crafted::open(from)?;
     let begun = Instant::now();
     let mut packets = 0;
     for port in ports {
-        packet[..2].copy_from_slice(&port.to_be_bytes());
-        sendto(&socket, &packet, SendFlags::empty(), &to)?;
+        sender.send(port, to)?;
         packets += 1;
     }
     Ok(Sent { packets, elapsed: begun.elapsed() })
