@@ -88,6 +88,16 @@ pub enum KernelError {
         /// Why not.
         source: io::Error,
     },
+    /// Another collector uses these pins.
+    #[error(
+        "a collector of this node runs already: it holds {}; stop that one, or choose another \
+         --node or --pins",
+        .path.display()
+    )]
+    PinsInUse {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The directory for pins is on another kind of file system.
     #[error(
         "{} is not on a BPF file system: mount one there (mount -t bpf bpf DIR), choose a \

@@ -1,6 +1,7 @@
 //! Directories in a BPF file system, whose names have no dots.
 
 use std::{
+    fs::{File, TryLockError},
     io::{self, ErrorKind},
     path::Path,
 };
@@ -38,6 +39,17 @@ pub(super) fn error(action: &'static str, path: &Path) -> impl FnOnce(io::Error)
 
 pub(super) fn make(directory: &Path) -> Result<(), KernelError> {
     std::fs::create_dir_all(directory).map_err(error("make", directory))
+}
+
+/// Locks a directory for as long as the file lives, so that no other process uses it, whichever
+/// state directory it has.
+pub(super) fn lock(directory: &Path) -> Result<File, KernelError> {
+    let file = File::open(directory).map_err(error("open", directory))?;
+    file.try_lock().map_err(|failed| match failed {
+        TryLockError::WouldBlock => KernelError::PinsInUse { path: directory.to_owned() },
+        TryLockError::Error(source) => error("lock", directory)(source),
+    })?;
+    Ok(file)
 }
 
 /// Removes a file or a directory with all that is in it. It is no error if there is none.

@@ -15,6 +15,7 @@ mod mount;
 mod shape;
 
 use std::{
+    fs::File,
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
 };
@@ -36,6 +37,8 @@ pub(super) struct Pins {
     links: Links,
     generation: String,
     adopted: bool,
+    /// Held as long as this process uses them.
+    _lock: File,
 }
 
 /// What was removed from a node.
@@ -57,6 +60,7 @@ impl Pins {
     ) -> Result<(Self, Shape), KernelError> {
         mount::ensure(directory)?;
         files::make(directory)?;
+        let lock = files::lock(directory)?;
         let shape = Shape::of(object, sizes)?;
         let links = Links::open(directory)?;
         files::remove(&directory.join(NEXT))?;
@@ -65,7 +69,8 @@ impl Pins {
             let path = directory.join(&generation).join(MAPS).join(map);
             path.exists()
         });
-        let pins = Self { directory: directory.to_owned(), links, generation, adopted: complete };
+        let directory = directory.to_owned();
+        let pins = Self { directory, links, generation, adopted: complete, _lock: lock };
         files::make(&pins.current().join(MAPS))?;
         files::make(&pins.current().join(PROGRAMS))?;
         Ok((pins, shape))
@@ -147,9 +152,10 @@ impl Pins {
 /// Removes a node's pins. Programs go off the interfaces of this thread's network namespace at
 /// once, and off those of others.
 pub(super) fn remove(directory: &Path) -> Result<Removed, KernelError> {
-    if !mount::is_bpf(directory) {
+    if !directory.exists() || !mount::is_bpf(directory) {
         return Ok(Removed::default());
     }
+    let _lock = files::lock(directory)?;
     let interfaces = Links::remove_all(directory)?;
     let generations = generations(directory)?;
     files::remove(directory)?;
