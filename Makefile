@@ -36,7 +36,10 @@ bench: build
 	$(AS_ROOT) bin/weir bench network
 	$(AS_ROOT) bin/weir bench policy
 	bin/weir bench rows
-	bin/weir bench ingest
+	bin/weir bench ingest --python $(CACHE)/python/bin/python --beside benches/engines.py
+	$(AS_ROOT) bin/weir bench follow
+	$(AS_ROOT) bin/weir bench memory
+	$(AS_ROOT) bin/weir bench burst
 
 lint:
 	scripts/setup test

@@ -1,8 +1,8 @@
 //! Brings batches to a relay the way a collector does, for generated flows.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arrow::array::RecordBatch;
@@ -22,8 +22,24 @@ const POLL: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(crate) struct Feed {
     outbox: OutboxHandle,
+    pushed: Arc<Mutex<Pushed>>,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
+}
+
+/// Which rows were pushed, and when.
+#[derive(Debug, Default)]
+struct Pushed {
+    rows: u64,
+    /// Of each batch that nobody has asked for: up to which row it goes, and when it was pushed.
+    batches: Vec<(u64, Instant)>,
+}
+
+/// Tells which rows of a [`Feed`] are acknowledged.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    outbox: OutboxHandle,
+    pushed: Arc<Mutex<Pushed>>,
 }
 
 impl Feed {
@@ -45,7 +61,7 @@ impl Feed {
             connected: Arc::new(|_| {}),
         };
         let task = tokio::spawn(uplink.run(shutdown.clone(), Duration::MAX));
-        Ok(Self { outbox, shutdown, task })
+        Ok(Self { outbox, pushed: Arc::default(), shutdown, task })
     }
 
     /// Hands over a batch, as soon as there is room.
@@ -53,8 +69,18 @@ impl Feed {
         while self.outbox.state().bytes > HIGH_BYTES {
             tokio::time::sleep(POLL).await;
         }
+        let (rows, now) = (batch.num_rows() as u64, Instant::now());
         self.outbox.push(&Joined { batch, has_denies: true })?;
+        let mut pushed = lock(&self.pushed);
+        pushed.rows += rows;
+        let up_to = pushed.rows;
+        pushed.batches.push((up_to, now));
         Ok(())
+    }
+
+    /// To watch what becomes of the rows from another thread.
+    pub(crate) fn waiting(&self) -> Waiting {
+        Waiting { outbox: self.outbox.clone(), pushed: self.pushed.clone() }
     }
 
     /// Waits until the relay has acknowledged everything, and closes the connection.
@@ -62,6 +88,25 @@ impl Feed {
         self.shutdown.cancel();
         (&mut self.task).await.context("the uplink broke off")
     }
+}
+
+impl Waiting {
+    /// The batches that were pushed since the last call: up to which row each goes, and when it
+    /// was pushed.
+    pub(crate) fn pushed(&self) -> Vec<(u64, Instant)> {
+        std::mem::take(&mut lock(&self.pushed).batches)
+    }
+
+    /// How many rows, from the first on, are acknowledged.
+    pub(crate) fn acknowledged_rows(&self) -> u64 {
+        let pushed = lock(&self.pushed).rows;
+        // One that is in the outbox and not counted yet makes this too small for a moment.
+        pushed.saturating_sub(self.outbox.state().rows)
+    }
+}
+
+fn lock(pushed: &Mutex<Pushed>) -> MutexGuard<'_, Pushed> {
+    pushed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Feed {

@@ -3,6 +3,7 @@
 
 mod client;
 mod commands;
+mod events;
 mod feed;
 
 use std::process::ExitCode;

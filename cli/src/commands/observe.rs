@@ -5,13 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use futures::StreamExt as _;
 use serde::Deserialize;
 
 use crate::client::{Client, Server};
-
-/// Longest line of the stream.
-const MAX_LINE_BYTES: usize = 1 << 20;
+use crate::events::Events;
 
 #[derive(Debug, Args)]
 pub(crate) struct Observe {
@@ -118,22 +115,11 @@ impl Observe {
     /// New flows as the relay acknowledges them, from the server-sent events.
     async fn follow(&self, client: &Client, filter: &str) -> anyhow::Result<()> {
         let request = client.get("/api/v1/flows/tail").query(&[("filter", filter)]);
-        let mut body = client.send(request).await?.bytes_stream();
-        let mut buffer = Vec::new();
-        let mut event = String::new();
-        while let Some(chunk) = body.next().await {
-            buffer.extend_from_slice(&chunk.context("the stream broke off")?);
-            anyhow::ensure!(buffer.len() <= MAX_LINE_BYTES, "a line of the stream is too long");
-            while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = buffer.drain(..=end).collect();
-                let line = String::from_utf8_lossy(&line);
-                match line.trim_end().split_once(':') {
-                    Some(("event", name)) => name.trim().clone_into(&mut event),
-                    Some(("data", data)) if event.is_empty() => self.print(data.trim_start())?,
-                    Some(("data", data)) => eprintln!("weir: {event}: {}", data.trim()),
-                    None => event.clear(),
-                    Some(_) => {}
-                }
+        let mut events = Events::new(client.send(request).await?);
+        while let Some(event) = events.next().await? {
+            match event.kind.as_str() {
+                "" => self.print(&event.data)?,
+                kind => eprintln!("weir: {kind}: {}", event.data),
             }
         }
         anyhow::bail!("the query service ended the stream")

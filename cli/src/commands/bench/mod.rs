@@ -1,10 +1,17 @@
 //! `weir bench`: the figures of `docs/PERFORMANCE.md`, each table from one run.
 
+mod burst;
+mod follow;
 mod ingest;
+mod memory;
 mod network;
+mod node;
 mod packets;
 mod policy;
 mod rows;
+mod samples;
+mod service;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -23,8 +30,16 @@ pub(crate) enum Bench {
     Policy,
     /// Nanoseconds from an event's bytes to a row of an Arrow batch, next to copying the bytes.
     Rows,
-    /// Flows a second a core from a collector's batches to Parquet files, and bytes a flow.
+    /// Flows a second a core from collectors' batches to durable Parquet files, bytes a flow, time
+    /// until rows are acknowledged and memory of the relay; others with the same rows beside it.
     Ingest(ingest::Ingest),
+    /// Milliseconds from a denied packet until whoever follows has its row, at several rates. Needs
+    /// root.
+    Follow(follow::Follow),
+    /// What a collector takes of memory with 10,000 pods and 16,000 live flows. Needs root.
+    Memory(memory::Memory),
+    /// More verdicts than anybody can take, and what became of each of them. Needs root.
+    Burst(burst::Burst),
 }
 
 impl Bench {
@@ -35,6 +50,9 @@ impl Bench {
             Self::Policy => policy::run()?,
             Self::Rows => rows::run()?,
             Self::Ingest(ingest) => ingest.run().await?,
+            Self::Follow(follow) => follow.run().await?,
+            Self::Memory(memory) => memory.run().await?,
+            Self::Burst(burst) => burst.run().await?,
         }
         Ok(ExitCode::SUCCESS)
     }
