@@ -109,6 +109,45 @@ fn a_live_connection_survives_that_others_fill_the_table() {
 }
 
 #[test]
+fn a_live_udp_flow_keeps_its_entry_while_others_fill_the_table() {
+    /// New flows between two answers, each with an entry at either pod: an eighth of the table.
+    const BETWEEN: u16 = 256;
+    let mut stage = Stage::new(4_096);
+    let (own, theirs) = (30_000, 53);
+    let question = |id| {
+        let mut packet = V4::new(B.0, OUTSIDE.0, PROTOCOL_UDP);
+        packet.id = id;
+        checked(packet.with(&udp(own, theirs, b"weir")))
+    };
+    let shot = Shot { source: OUTSIDE, port: SHUT, number: 0, item: ITEM };
+    let answer = shot.v4(PROTOCOL_UDP, &udp(theirs, own, &shot.mark()));
+    stage.send(From::Receiver, &[], &question(1));
+    let mut number = 0;
+    for round in 0..100 {
+        for _ in 0..BETWEEN {
+            let shot = Shot { source: A, port: OPEN, number, item: ITEM };
+            stage.send(From::Pod, &[], &shot.v4(PROTOCOL_UDP, &shot.udp(8)));
+            number += 1;
+        }
+        // Only the far end speaks, to a pod that lets nothing in.
+        stage.send(From::Outside, &[], &answer);
+        assert_eq!(marked(&stage), [1, u64::from(BETWEEN)], "round {round}");
+    }
+    assert!(stage.scan().evicted > 40_000);
+    // One that is silent for as long is asked for again by whoever may begin.
+    for number in 0..20_000 {
+        let shot = Shot { source: A, port: OPEN, number, item: ITEM };
+        stage.send(From::Pod, &[], &shot.v4(PROTOCOL_UDP, &shot.udp(8)));
+    }
+    marked(&stage);
+    stage.send(From::Outside, &[], &answer);
+    assert_eq!(marked(&stage)[0], 0, "its entry gave way");
+    stage.send(From::Receiver, &[], &question(2));
+    stage.send(From::Outside, &[], &answer);
+    assert_eq!(marked(&stage)[0], 1);
+}
+
+#[test]
 fn who_answers_on_a_closed_connections_ports_is_let_in_only_by_policy() {
     let stage = Stage::new(4_096);
     let (own, theirs) = (30_000, 443);

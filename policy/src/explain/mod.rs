@@ -67,7 +67,7 @@ pub fn explain_attempt(
 
 /// Why an attempt is allowed or denied, in one sentence.
 pub fn sentence(cluster: &Cluster, attempt: &Attempt) -> String {
-    answer(cluster, attempt, &Bench::new(cluster, &[])).sentence
+    answer(cluster, attempt, &mut Bench::new(cluster, &[])).sentence
 }
 
 /// `namespace/name[rule]`.
@@ -84,12 +84,12 @@ fn explain_all(
     attempts: &Attempts,
     originals: &[Original],
 ) -> Explanation {
-    let bench = Bench::new(cluster, originals);
+    let mut bench = Bench::new(cluster, originals);
     // Takes up the changes of all attempts, one after the other.
-    let mut all = bench.clone();
+    let mut all = Bench::new(cluster, originals);
     let mut answers: Vec<Answer> = Vec::new();
     for attempt in &attempts.list {
-        let new = answer(cluster, attempt, &bench);
+        let new = answer(cluster, attempt, &mut bench);
         change::changes(&mut all, attempt, &sides(&new.egress, &new.ingress));
         match answers.iter_mut().find(|answer| is_alike(answer, &new)) {
             Some(answer) => answer.attempts.extend(new.attempts),
@@ -116,7 +116,8 @@ fn explain_all(
     }
 }
 
-fn answer(cluster: &Cluster, attempt: &Attempt, bench: &Bench<'_>) -> Answer {
+/// Leaves nothing on the bench.
+fn answer(cluster: &Cluster, attempt: &Attempt, bench: &mut Bench<'_>) -> Answer {
     let outcome = decide(cluster, attempt);
     let side = |direction| {
         let pod = cluster.pod_at(attempt.local(direction))?;
@@ -131,8 +132,9 @@ fn answer(cluster: &Cluster, attempt: &Attempt, bench: &Bench<'_>) -> Answer {
         .unwrap_or(Verdict::Allow);
     let changes = match verdict {
         Verdict::Allow => Vec::new(),
-        _ => change::changes(&mut bench.clone(), attempt, &sides),
+        _ => change::changes(bench, attempt, &sides),
     };
+    bench.clear();
     Answer {
         sentence: sentences::one(cluster, attempt, &sides, &changes),
         verdict,

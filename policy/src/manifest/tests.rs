@@ -403,3 +403,15 @@ fn policies_come_with_the_text_that_describes_them() {
     assert_eq!(item.0, found[0].0);
     assert_eq!(parse(item.1.as_deref().unwrap()), [Ok(item.0)]);
 }
+
+#[test]
+fn what_yaml_itself_forbids_is_said_plainly() {
+    for (spec, expected) in [
+        ("podSelector: {}\npodSelector: {}", "is not valid YAML: podSelector stands there twice"),
+        ("podSelector: &a [*a]", "is not valid YAML: an alias stands inside"),
+    ] {
+        let error = error(&with_spec(spec));
+        assert!(error.message.starts_with(expected), "{error}");
+        assert!(error.line.is_some(), "{error}");
+    }
+}

@@ -106,7 +106,7 @@ impl<'a> Document<'a> {
             Content::Yaml(text) => {
                 serde_saphyr::from_str_with_options(text, limits()).map_err(|error| {
                     let line = error.location().and_then(|location| self.line(location));
-                    (line, format!("is not valid YAML: {}", error.render()))
+                    (line, format!("is not valid YAML: {}", plain(&error.render())))
                 })
             }
             Content::TooLong => Err((
@@ -142,6 +142,19 @@ impl<'a> Document<'a> {
     fn line(&self, location: Location) -> Option<u64> {
         (location.line() > 0).then(|| self.lines_before + location.line())
     }
+}
+
+/// The parser's message, without what it advises its caller to do.
+fn plain(message: &str) -> String {
+    let what = message.rsplit_once(" at line ").map_or(message, |(what, _)| what);
+    if let Some(rest) = what.strip_prefix("duplicate mapping key: ") {
+        let key = rest.split(", ").next().unwrap_or(rest);
+        return format!("{key} stands there twice: remove one");
+    }
+    if what.starts_with("recursive references") {
+        return "an alias stands inside of what it stands for: write it out".to_owned();
+    }
+    message.to_owned()
 }
 
 fn limits() -> serde_saphyr::Options {

@@ -82,10 +82,14 @@ impl Manifests {
 
     fn add(&mut self, path: &Path) -> anyhow::Result<()> {
         let file = path.display().to_string();
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         std::fs::File::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text))
+            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
             .with_context(|| format!("cannot read {file}"))?;
+        let Ok(text) = String::from_utf8(bytes) else {
+            self.refused.push(Refused::whole(&file, "is not UTF-8 text"));
+            return Ok(());
+        };
         if text.len() as u64 > MAX_FILE_BYTES {
             bail!("{file} has more than {MAX_FILE_BYTES} bytes: split it into several files");
         }
@@ -160,6 +164,17 @@ impl Refused {
             object: error.object.map(|object| object.to_string()).unwrap_or_default(),
             field: error.path.to_string(),
             reason: error.message,
+        }
+    }
+
+    /// A file that is nothing.
+    fn whole(file: &str, reason: &str) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: None,
+            object: String::new(),
+            field: String::new(),
+            reason: reason.to_owned(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Where changes are tried out: a cluster and the texts of its policies, both as changed so far.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::What;
@@ -9,16 +11,17 @@ use crate::explain::yaml::{block, edit_text, edit_value, policy_value, tier_poli
 use crate::manifest::{self, Object, ObjectName};
 use crate::model::{Cluster, NetworkPolicy, TierPolicy};
 
-/// The bench.
-#[derive(Clone, Debug)]
+/// The bench. The cluster is copied when the first change is tried out.
+#[derive(Debug)]
 pub(in crate::explain) struct Bench<'a> {
-    cluster: Cluster,
+    cluster: Cow<'a, Cluster>,
     originals: &'a [Original],
     texts: Vec<Text>,
+    made: Vec<Undo>,
 }
 
 /// A file that was changed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Text {
     path: String,
     /// The policy that it holds, where it is the printed form of one.
@@ -37,8 +40,17 @@ struct Edited {
 
 impl<'a> Bench<'a> {
     /// Nothing changed so far.
-    pub(in crate::explain) fn new(cluster: &Cluster, originals: &'a [Original]) -> Self {
-        Self { cluster: cluster.clone(), originals, texts: Vec::new() }
+    pub(in crate::explain) fn new(cluster: &'a Cluster, originals: &'a [Original]) -> Self {
+        let cluster = Cow::Borrowed(cluster);
+        Self { cluster, originals, texts: Vec::new(), made: Vec::new() }
+    }
+
+    /// Takes all changes back.
+    pub(in crate::explain) fn clear(&mut self) {
+        while let Some(undo) = self.made.pop() {
+            self.take_back(undo);
+        }
+        self.texts.clear();
     }
 
     /// The cluster as changed so far.
@@ -77,6 +89,7 @@ impl<'a> Bench<'a> {
             self.take_back(undo);
             return None;
         }
+        self.made.push(undo);
         let edited = match what {
             What::Edits(edits) => self.edited(object, edits, &changed),
             What::New(_) => None,
@@ -147,9 +160,10 @@ impl<'a> Bench<'a> {
 
     /// Puts a policy in its place, and returns what was there.
     fn put(&mut self, object: &ObjectName, changed: &Object) -> Option<Undo> {
+        let cluster = self.cluster.to_mut();
         match changed {
             Object::NetworkPolicy(policy) => {
-                let policies = &mut self.cluster.policies;
+                let policies = &mut cluster.policies;
                 match policies.iter().position(|other| is_named(other, object)) {
                     Some(index) => {
                         let old = std::mem::replace(&mut policies[index], policy.clone());
@@ -162,7 +176,7 @@ impl<'a> Bench<'a> {
                 }
             }
             Object::TierPolicy(policy) => {
-                let policies = &mut self.cluster.tier_policies;
+                let policies = &mut cluster.tier_policies;
                 let index = policies.iter().position(|other| is_tier_named(other, object))?;
                 let old = std::mem::replace(&mut policies[index], policy.clone());
                 Some(Undo::Tier(index, old))
@@ -172,16 +186,18 @@ impl<'a> Bench<'a> {
     }
 
     fn take_back(&mut self, undo: Undo) {
+        let cluster = self.cluster.to_mut();
         match undo {
-            Undo::Policy(index, old) => self.cluster.policies[index] = old,
-            Undo::Tier(index, old) => self.cluster.tier_policies[index] = old,
+            Undo::Policy(index, old) => cluster.policies[index] = old,
+            Undo::Tier(index, old) => cluster.tier_policies[index] = old,
             Undo::Added => {
-                self.cluster.policies.pop();
+                cluster.policies.pop();
             }
         }
     }
 }
 
+#[derive(Debug)]
 enum Undo {
     Policy(usize, NetworkPolicy),
     Tier(usize, TierPolicy),
