@@ -11,6 +11,10 @@ pub mod bench;
 mod crossing;
 mod host;
 mod journal;
+mod kernel;
+mod options;
+mod outcome;
+mod pods;
 mod resume;
 mod state;
 #[cfg(test)]
@@ -19,219 +23,22 @@ mod update;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use weir_policy::Cluster;
 use weir_policy::compile::{Compiled, Compiler};
-use weir_policy::model::{Pod, precedence};
 
 use crate::directory::{DirectoryWriter, SharedDirectory};
-use crate::kernel::{
-    Datapath, DatapathOptions, KernelError, KernelMaps, MapContents, MonotonicClock,
-};
+use crate::kernel::{Datapath, KernelError};
 pub use host::{Host, Network};
-use journal::{Journal, Known, Record};
+use journal::{Journal, Known};
+pub use kernel::Kernel;
+pub use options::{Established, Options, Startup};
+pub use outcome::{Applied, EnforceError, Enforced, Unenforced};
 use state::Contents;
 use update::Applier;
 pub use update::UpdateError;
-
-/// What happens to the packets of a pod whose policy is not in the kernel yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Startup {
-    /// They pass.
-    #[default]
-    Open,
-    /// They are dropped.
-    Closed,
-}
-
-/// What a policy change does to established connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Established {
-    /// They go on.
-    #[default]
-    Keep,
-    /// They are judged again.
-    Cut,
-}
-
-/// How to enforce.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// The node whose pods are enforced.
-    pub node: String,
-    /// Pods whose policy is not in the kernel yet.
-    pub startup: Startup,
-    /// Connections older than a policy.
-    pub established: Established,
-    /// Denies are only reported.
-    pub audit: bool,
-    /// Sizes of the kernel's maps.
-    pub datapath: DatapathOptions,
-    /// Where programs, links and maps are pinned, for this node alone. None: they go with the
-    /// process.
-    pub pins: Option<PathBuf>,
-    /// The node's state directory, which goes with the pins. The caller sees to it that no other
-    /// process uses it. None: the next process knows nothing of the numbers that this one gave out.
-    pub state: Option<PathBuf>,
-}
-
-/// The kernel as the enforcer uses it; the seam for tests without one.
-pub trait Kernel: KernelMaps {
-    /// Attaches the programs to an interface.
-    ///
-    /// # Errors
-    /// There is no such interface, or the kernel refuses.
-    fn attach(&mut self, ifindex: u32) -> Result<(), KernelError>;
-    /// Detaches the programs.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    fn detach(&mut self, ifindex: u32) -> Result<(), KernelError>;
-    /// Returns once no packet is being judged by what was in the maps before the call.
-    fn settle(&mut self);
-    /// Interfaces with programs: attached here, or pinned by a process before.
-    ///
-    /// # Errors
-    /// The kernel does not say.
-    fn attached(&self) -> Result<Vec<u32>, KernelError> {
-        Ok(Vec::new())
-    }
-    /// A name for the maps that no others have. None: they go with the process.
-    ///
-    /// # Errors
-    /// The kernel does not say.
-    fn name(&self) -> Result<Option<String>, KernelError> {
-        Ok(None)
-    }
-    /// What a process before has left in the maps, if it was in force.
-    ///
-    /// # Errors
-    /// The maps cannot be read.
-    fn left(&self) -> Result<Option<MapContents>, KernelError> {
-        Ok(None)
-    }
-    /// Puts this process's programs in the places of those that use the same maps.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    fn take_over(&mut self) -> Result<(), KernelError> {
-        Ok(())
-    }
-    /// All that is wanted is in force: what a process before has left besides may go.
-    ///
-    /// # Errors
-    /// It cannot be removed.
-    fn commit(&mut self) -> Result<(), KernelError> {
-        Ok(())
-    }
-}
-
-impl Kernel for Datapath {
-    fn attach(&mut self, ifindex: u32) -> Result<(), KernelError> {
-        Datapath::attach(self, ifindex)
-    }
-
-    fn detach(&mut self, ifindex: u32) -> Result<(), KernelError> {
-        Datapath::detach(self, ifindex)
-    }
-
-    fn settle(&mut self) {
-        // This form waits for a grace period of RCU, within which the programs run. Where it is
-        // switched off (nohz_full) a pause far longer than any program's run has to do.
-        if rustix::thread::membarrier(rustix::thread::MembarrierCommand::Global).is_err() {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-    }
-
-    fn attached(&self) -> Result<Vec<u32>, KernelError> {
-        Datapath::attached(self)
-    }
-
-    fn name(&self) -> Result<Option<String>, KernelError> {
-        self.maps_name()
-    }
-
-    fn left(&self) -> Result<Option<MapContents>, KernelError> {
-        self.adopted().then(|| self.contents()).transpose()
-    }
-
-    fn take_over(&mut self) -> Result<(), KernelError> {
-        Datapath::take_over(self)
-    }
-
-    fn commit(&mut self) -> Result<(), KernelError> {
-        Datapath::commit(self)
-    }
-}
-
-/// A local pod under enforcement.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Enforced {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub pod: String,
-    /// Index of its host-side interface.
-    pub interface: u32,
-    /// Its number in events.
-    pub endpoint: u32,
-}
-
-/// A local pod that should be under enforcement and is not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unenforced {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub pod: String,
-    /// Why not.
-    pub why: String,
-}
-
-impl std::fmt::Display for Unenforced {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}: {}", self.namespace, self.pod, self.why)
-    }
-}
-
-/// What is in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Applied {
-    /// The policy set.
-    pub revision: u64,
-    /// Pods under it.
-    pub enforced: Vec<Enforced>,
-    /// Pods that should be.
-    pub unenforced: Vec<Unenforced>,
-}
-
-/// Why a cluster state could not be put in force. The one before it still is.
-#[derive(Debug, thiserror::Error)]
-pub enum EnforceError {
-    /// The programs cannot be loaded.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// The maps cannot be updated.
-    #[error(transparent)]
-    Update(#[from] UpdateError),
-    /// The node's interfaces and routes cannot be read.
-    #[error("the node's interfaces and routes cannot be read: {0}")]
-    Network(#[from] std::io::Error),
-    /// What the maps are about to be told cannot be written down.
-    #[error(
-        "the state directory cannot be written, the policy in force stays as it is: {}: {source}",
-        .directory.display()
-    )]
-    Journal {
-        /// The directory.
-        directory: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-}
 
 /// One instance of a pod: a pod of the same name elsewhere is another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -437,7 +244,7 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         self.unfinished = false;
         for (interface, error) in updated.refused {
             if let Some(index) = chosen.remove(&interface) {
-                unenforced.push(self::unenforced(&next, index, error.to_string()));
+                unenforced.push(pods::unenforced_pod(&next, index, error.to_string()));
             }
         }
         if let Some(error) = updated.leftovers {
@@ -447,7 +254,7 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         // Only now: a packet that meets the programs meets its pod's policy.
         chosen.retain(|interface, index| {
             let Err(error) = self.kernel_attach(*interface) else { return true };
-            unenforced.push(self::unenforced(&next, *index, error.to_string()));
+            unenforced.push(pods::unenforced_pod(&next, *index, error.to_string()));
             self.unfinished = true;
             false
         });
@@ -469,34 +276,6 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         let applied = Applied { revision, enforced, unenforced };
         self.applied = Some(applied.clone());
         Ok(applied)
-    }
-
-    /// One pod, by its index in the compiled endpoints, for each interface.
-    fn choose(&self, next: &Last) -> (BTreeMap<u32, usize>, Vec<Unenforced>) {
-        let pods = local_pods(&next.cluster, &self.options.node);
-        let pod = |index: usize| {
-            let endpoint = &next.compiled.endpoints[index];
-            pods.get(&(endpoint.namespace.as_str(), endpoint.pod.as_str())).copied()
-        };
-        let mut chosen: BTreeMap<u32, usize> = BTreeMap::new();
-        let mut unenforced = Vec::new();
-        for (index, place) in next.places.iter().enumerate() {
-            let interface = match place {
-                Ok(interface) => *interface,
-                Err(why) => {
-                    unenforced.push(self::unenforced(next, index, why.clone()));
-                    continue;
-                }
-            };
-            let Some(other) = chosen.insert(interface, index) else { continue };
-            let first = pod(other).map(precedence) < pod(index).map(precedence);
-            let (winner, loser) = if first { (other, index) } else { (index, other) };
-            chosen.insert(interface, winner);
-            let holder = &next.compiled.endpoints[winner];
-            let why = format!("its address belongs to {}/{}", holder.namespace, holder.pod);
-            unenforced.push(self::unenforced(next, loser, why));
-        }
-        (chosen, unenforced)
     }
 
     fn kernel_attach(&mut self, interface: u32) -> Result<(), KernelError> {
@@ -524,51 +303,6 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
                 self.unfinished = true;
             }
         }
-    }
-
-    /// Tells the directory what the kernel is about to learn. Returns endpoints by interface, and
-    /// what is to be written down of them.
-    fn announce(
-        &mut self,
-        next: &Last,
-        chosen: &BTreeMap<u32, usize>,
-    ) -> (HashMap<u32, u32>, Vec<Record>) {
-        let now = MonotonicClock::now_ns();
-        self.directory.set_own_addresses(&self.options.node, &next.own_addresses);
-        self.directory.set_cluster(&next.cluster, now);
-        let pods = local_pods(&next.cluster, &self.options.node);
-        let mut endpoints = HashMap::new();
-        let mut instances = HashMap::new();
-        let mut news = Vec::new();
-        for (interface, index) in chosen {
-            let compiled = &next.compiled.endpoints[*index];
-            let instance = Instance {
-                namespace: compiled.namespace.clone(),
-                pod: compiled.pod.clone(),
-                addresses: compiled.addresses.clone(),
-                interface: *interface,
-            };
-            let endpoint = self.instances.get(&instance).copied().unwrap_or_else(|| {
-                self.last_endpoint += 1;
-                news.push(Record::Endpoint(self.last_endpoint, instance.clone()));
-                self.last_endpoint
-            });
-            if let Some(pod) = pods.get(&(compiled.namespace.as_str(), compiled.pod.as_str())) {
-                self.directory.set_endpoint(endpoint, pod, now);
-            }
-            endpoints.insert(*interface, endpoint);
-            instances.insert(instance, endpoint);
-        }
-        for (instance, endpoint) in &self.instances {
-            if !instances.contains_key(instance) {
-                self.directory.remove_endpoint(*endpoint, now);
-                news.push(Record::Gone(*endpoint));
-            }
-        }
-        self.instances = instances;
-        self.directory.set_rule_sets(self.compiler.rule_sets());
-        self.directory.publish();
-        (endpoints, news)
     }
 
     /// After a failed update: pods that have no policy in force yet say so.
@@ -617,14 +351,4 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
             }
         }
     }
-}
-
-fn unenforced(next: &Last, index: usize, why: String) -> Unenforced {
-    let endpoint = &next.compiled.endpoints[index];
-    Unenforced { namespace: endpoint.namespace.clone(), pod: endpoint.pod.clone(), why }
-}
-
-fn local_pods<'a>(cluster: &'a Cluster, node: &str) -> HashMap<(&'a str, &'a str), &'a Pod> {
-    let local = cluster.pods.iter().filter(|pod| pod.node.as_deref() == Some(node));
-    local.map(|pod| ((pod.namespace.as_str(), pod.name.as_str()), pod)).collect()
 }

@@ -8,9 +8,10 @@ use weir_policy::compile::{Compiler, Numbers};
 use weir_policy::model::Pod;
 
 use super::crossing::PASSAGE;
+use super::journal::Record;
 use super::state::MapState;
 use super::update::Applier;
-use super::{EnforceError, Enforcer, Instance, Journal, Kernel, Known, Network, Record};
+use super::{EnforceError, Enforcer, Instance, Journal, Kernel, Known, Network};
 use crate::kernel::{MapContents, MonotonicClock};
 
 /// Most names of maps that are kept of processes that were killed before theirs were in force.
