@@ -1,8 +1,9 @@
 //! Settings of the query service.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
+
+use weir_store::Location;
 
 /// Everything [`Query::bind`](crate::Query::bind) needs to know.
 #[derive(Clone, Debug)]
@@ -11,8 +12,8 @@ pub struct QueryConfig {
     pub http: SocketAddr,
     /// The relay: `http://host:port` or `unix:///path`. Default: <http://127.0.0.1:4246>.
     pub relay: String,
-    /// The directory of the store that the relay writes. Default: `data`.
-    pub store: PathBuf,
+    /// The store that the relay writes. Default: directory `data`.
+    pub store: Location,
     /// What queries may use.
     pub limits: Limits,
 }

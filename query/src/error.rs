@@ -1,7 +1,6 @@
 //! Why a query has no answer, and why the service does not start.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -118,14 +117,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
-    /// The store's directory cannot be used.
-    #[error("cannot use {} as the store: {cause}", path.display())]
-    Store {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        cause: String,
-    },
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] weir_store::OpenError),
     /// The relay's address cannot be parsed.
     #[error(
         "the relay's address {address:?} is wrong ({cause}): give http://host:port or unix:///path"

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use weir_store::Location;
+
 /// How a relay runs. [`RelayConfig::new`] has the defaults.
 #[derive(Clone, Debug)]
 pub struct RelayConfig {
@@ -11,8 +13,8 @@ pub struct RelayConfig {
     pub ingest: SocketAddr,
     /// Unix socket of the same service, for collectors in network namespaces of their own.
     pub ingest_socket: Option<PathBuf>,
-    /// Directory of the store.
-    pub store: PathBuf,
+    /// The store.
+    pub store: Location,
     /// Hot rows that start a flush. Default 300,000.
     pub flush_rows: usize,
     /// Hot bytes that start a flush. Default 192 MiB.
@@ -31,7 +33,7 @@ pub struct RelayConfig {
 
 impl RelayConfig {
     /// The defaults, with the store in `store`.
-    pub fn new(store: impl Into<PathBuf>) -> Self {
+    pub fn new(store: impl Into<Location>) -> Self {
         Self {
             ingest: SocketAddr::from(([127, 0, 0, 1], 4246)),
             ingest_socket: None,

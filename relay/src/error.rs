@@ -41,19 +41,14 @@ pub enum RelayError {
 /// Why the store cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The store's directory cannot be made or opened.
-    #[error("cannot use the store {}: {source}", path.display())]
-    Open {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Another relay runs on the same directory.
-    #[error("the store {} is in use by another relay: stop it, or give this one another directory", path.display())]
-    InUse {
-        /// The directory.
-        path: PathBuf,
+    /// It cannot be opened.
+    #[error(transparent)]
+    Open(#[from] weir_store::OpenError),
+    /// Files were written so long ago that others may have taken them for left behind.
+    #[error("the store took {} s for a flush: its files are written once more", took.as_secs())]
+    TooSlow {
+        /// From the first file to its manifest.
+        took: std::time::Duration,
     },
     /// Reading, writing or listing objects.
     #[error("{what} in the store: {source}")]

@@ -21,9 +21,11 @@ use crate::hot::FlushJob;
 use crate::objects::{ObjectsJob, tidy};
 use crate::relay::{Shared, now_ns};
 use crate::sort;
-use crate::store::{ObjectsChange, Store};
+use crate::store::{ORPHAN_AGE, ObjectsChange, Store};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// A flush that takes longer shows in the status.
+const SLOW: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Writes what is hot.
@@ -118,7 +120,7 @@ impl Flusher {
         let began = Instant::now();
         let mut pause = FIRST_PAUSE;
         let mut attempts = 0;
-        while let Err(error) = self.attempt().await {
+        while let Err(error) = self.watched_attempt().await {
             attempts += 1;
             self.failed(&error, attempts);
             tokio::time::sleep(pause).await;
@@ -126,6 +128,25 @@ impl Flusher {
         }
         self.shared.metrics.flushes.inc();
         self.shared.metrics.flush_seconds.observe(began.elapsed().as_secs_f64());
+    }
+
+    /// An attempt that shows in the status while it takes long.
+    async fn watched_attempt(&mut self) -> Result<(), StoreError> {
+        let shared = self.shared.clone();
+        let began = Instant::now();
+        let attempt = self.attempt();
+        tokio::pin!(attempt);
+        loop {
+            tokio::select! {
+                done = &mut attempt => return done,
+                () = tokio::time::sleep(SLOW) => {
+                    let seconds = began.elapsed().as_secs();
+                    shared.hot().store_problem(Some(format!(
+                        "the store has not answered for {seconds} s: rows stay in memory"
+                    )));
+                }
+            }
+        }
     }
 
     async fn attempt(&mut self) -> Result<(), StoreError> {
@@ -210,8 +231,12 @@ async fn store(
 ) -> Result<u64, StoreError> {
     let objects = prepared.objects.as_ref();
     let object_file = objects.map(|objects| (&objects.change.file, &objects.body));
+    let began = Instant::now();
     for (file, body) in prepared.files.iter().map(|(file, body)| (file, body)).chain(object_file) {
         store.put(&file.path, body.clone()).await?;
+    }
+    if began.elapsed() > ORPHAN_AGE / 2 {
+        return Err(StoreError::TooSlow { took: began.elapsed() });
     }
     let known = shared.hot().manifest();
     let files: Vec<DataFile> = prepared.files.iter().map(|(file, _)| file.clone()).collect();

@@ -13,13 +13,12 @@
 //! | `objects` | which versions of the cluster's objects there are; no I/O, no clock |
 //! | `flush` | when and how hot rows become files |
 //! | `sort`, `file` | order and encoding of a file |
-//! | `store`, `durable` | manifests and files in an object store |
+//! | `store` | manifests and files in an object store |
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
 mod config;
 mod decode;
 mod door;
-mod durable;
 mod error;
 pub mod file;
 mod flush;

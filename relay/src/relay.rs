@@ -14,13 +14,12 @@ use weir_flow::wire::HotTicket;
 
 use crate::config::RelayConfig;
 use crate::door::Door;
-use crate::durable::DurableLocal;
-use crate::error::RelayError;
+use crate::error::{RelayError, StoreError};
 use crate::flush::Flusher;
 use crate::hot::{Hot, HotView, Limits};
 use crate::metrics::Metrics;
 use crate::objects::Objects;
-use crate::store::Store;
+use crate::store::{ORPHAN_AGE, Store};
 
 /// How long open calls may go on after the relay was told to stop.
 const LEAVE: Duration = Duration::from_secs(5);
@@ -53,7 +52,7 @@ impl Relay {
     /// # Errors
     /// The store cannot be used or an address cannot be bound.
     pub async fn bind(config: RelayConfig) -> Result<Self, RelayError> {
-        let store = Arc::new(DurableLocal::open(&config.store)?);
+        let store = weir_store::open(&config.store).map_err(StoreError::from)?;
         Self::bind_with(config, store).await
     }
 
@@ -63,7 +62,7 @@ impl Relay {
     ) -> Result<Self, RelayError> {
         let store = Store::new(objects);
         let manifest = store.newest().await?;
-        store.sweep(&manifest).await?;
+        store.sweep(&manifest, ORPHAN_AGE).await?;
         let versions = store.versions_of_objects(&manifest).await;
         let relay_epoch = now_ns();
         let limits = Limits {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -20,6 +21,10 @@ use crate::senders::FORGET_AFTER_NS;
 const SMALL_OBJECTS_BYTES: u64 = 8 << 20;
 /// How many are enough.
 const SMALL_OBJECT_FILES: usize = 8;
+
+/// A file that no manifest names may be deleted at that age. Whoever writes a file makes it count
+/// within half of it, or writes it once more.
+pub(crate) const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
 /// A new file of objects, and those whose versions it holds too.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,10 +168,10 @@ impl Store {
         }
     }
 
-    /// Deletes data files that no manifest names: an earlier process died between writing them
-    /// and making them count. Which of their rows will be sent again nobody knows any more, so they
-    /// go the way of all rows that were only in that process's memory.
-    pub(crate) async fn sweep(&self, manifest: &Manifest) -> Result<(), StoreError> {
+    /// Deletes data files of at least an age that no manifest names: some process died between
+    /// writing them and making them count. Younger ones may be another relay's flush under way.
+    pub(crate) async fn sweep(&self, manifest: &Manifest, age: Duration) -> Result<(), StoreError> {
+        let before = SystemTime::now() - age;
         let files = manifest.files.iter().chain(&manifest.objects);
         let named: HashSet<&str> = files.map(|file| file.path.as_str()).collect();
         let failed = |source| StoreError::Object { what: "cannot list files".into(), source };
@@ -175,7 +180,8 @@ impl Store {
             let prefix = Path::from(prefix);
             let mut listed = self.objects.list(Some(&prefix));
             while let Some(object) = listed.try_next().await.map_err(failed)? {
-                if !named.contains(object.location.as_ref()) {
+                let old = SystemTime::from(object.last_modified) <= before;
+                if old && !named.contains(object.location.as_ref()) {
                     left.push(object);
                 }
             }

@@ -20,7 +20,6 @@ use weir_flow::schema::FlowBuilder;
 
 use self::client::Client;
 use self::store::{Faults, FaultyStore};
-use crate::durable::DurableLocal;
 use crate::{Relay, RelayConfig, RelayError};
 
 /// How long anything may take before a test gives up.
@@ -47,7 +46,7 @@ fn config(store: &Path) -> RelayConfig {
 impl Running {
     async fn start(config: RelayConfig) -> Self {
         let faults = Arc::<Faults>::default();
-        let inner = Arc::new(DurableLocal::open(&config.store).unwrap());
+        let inner = weir_store::open(&config.store).unwrap();
         let store = Arc::new(FaultyStore { inner, faults: faults.clone() });
         let relay = Relay::bind_with(config, store).await.unwrap();
         let address = relay.ingest_address();

@@ -10,7 +10,9 @@ use clap::{Args, ValueEnum};
 use prometheus_client::registry::Registry;
 use weir_service::admin::{Admin, Readiness};
 use weir_service::logs::{self, LogFormat};
+use weir_service::settings::{self, SettingsError};
 use weir_service::shutdown::Parts;
+use weir_store::Location;
 
 /// How long each part of a process may take to stop.
 pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(30);
@@ -56,6 +58,15 @@ impl Process {
         weir_service::ready::write(path, doors)
             .with_context(|| format!("cannot write the ready file {}", path.display()))
     }
+}
+
+/// The store of the settings `store` and `store_option`.
+pub(crate) fn store_location(
+    store: Option<String>,
+    options: Option<Vec<String>>,
+) -> Result<Location, SettingsError> {
+    let store = Location::new(settings::required(store, "store")?);
+    Ok(store.with_options(options.unwrap_or_default()))
 }
 
 /// Starts the admin door as the last part, so that it answers until the end. Returns its address.

@@ -1,7 +1,6 @@
 //! `weir query`: SQL and HTTP over what the relay holds and has stored.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -11,7 +10,7 @@ use weir_query::{Query, QueryConfig};
 use weir_service::settings::{self, Period};
 use weir_service::shutdown::Parts;
 
-use super::process::{Process, STOP_DEADLINE};
+use super::process::{Process, STOP_DEADLINE, store_location};
 
 #[derive(Debug, Args)]
 pub(crate) struct QueryCommand {
@@ -25,9 +24,13 @@ pub(crate) struct QueryCommand {
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct QuerySettings {
-    /// Directory of the store that the relay writes.
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    /// The store that the relay writes: a directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX.
+    #[arg(long, value_name = "DIR|URL")]
+    store: Option<String>,
+    /// For the client of a bucket, above its usual environment variables: endpoint=…,
+    /// allow_http=true, region=…; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    store_option: Option<Vec<String>>,
     /// Address of HTTP [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
@@ -62,8 +65,8 @@ impl QueryCommand {
 
 impl QuerySettings {
     fn into_config(self) -> Result<QueryConfig, settings::SettingsError> {
-        let mut config =
-            QueryConfig { store: settings::required(self.store, "store")?, ..Default::default() };
+        let store = store_location(self.store, self.store_option)?;
+        let mut config = QueryConfig { store, ..Default::default() };
         config.http = self.http.unwrap_or(config.http);
         config.relay = self.relay.unwrap_or(config.relay);
         let limits = &mut config.limits;

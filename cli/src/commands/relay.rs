@@ -13,7 +13,7 @@ use weir_relay::{Relay, RelayConfig};
 use weir_service::settings::{self, Period};
 use weir_service::shutdown::Parts;
 
-use super::process::{Process, STOP_DEADLINE, spawn_admin};
+use super::process::{Process, STOP_DEADLINE, spawn_admin, store_location};
 
 #[derive(Debug, Args)]
 pub(crate) struct RelayCommand {
@@ -27,9 +27,13 @@ pub(crate) struct RelayCommand {
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct RelaySettings {
-    /// Directory of the store.
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    /// The store: a directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX.
+    #[arg(long, value_name = "DIR|URL")]
+    store: Option<String>,
+    /// For the client of a bucket, above its usual environment variables: endpoint=…,
+    /// allow_http=true, region=…; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    store_option: Option<Vec<String>>,
     /// Address of the Flight service [default: 127.0.0.1:4246].
     #[arg(long, value_name = "ADDRESS")]
     ingest: Option<SocketAddr>,
@@ -74,7 +78,7 @@ impl RelayCommand {
 
 impl RelaySettings {
     fn into_config(self) -> Result<RelayConfig, settings::SettingsError> {
-        let mut config = RelayConfig::new(settings::required(self.store, "store")?);
+        let mut config = RelayConfig::new(store_location(self.store, self.store_option)?);
         config.ingest = self.ingest.unwrap_or(config.ingest);
         config.ingest_socket = self.ingest_socket;
         config.flush_rows = self.flush_rows.unwrap_or(config.flush_rows);

@@ -1,15 +1,14 @@
 //! Reads the store's manifests. A manifest never changes, so parsed ones are kept.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::execution::object_store::ObjectStoreUrl;
 use futures::TryStreamExt as _;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use weir_flow::manifest::{FLOWS_PREFIX, MANIFEST_PREFIX, Manifest, OBJECTS_PREFIX};
+use weir_store::Location;
 
 use crate::error::StartError;
 
@@ -37,13 +36,9 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens a directory, and makes it where there is none: the relay may start later.
-    pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
-        let failed = |cause: String| StartError::Store { path: path.into(), cause };
-        std::fs::create_dir_all(path).map_err(|error| failed(error.to_string()))?;
-        let objects =
-            LocalFileSystem::new_with_prefix(path).map_err(|error| failed(error.to_string()))?;
-        Ok(Self { objects: Arc::new(objects), cache: Mutex::default() })
+    /// Opens a store; a directory is made where there is none: the relay may start later.
+    pub(crate) fn open(location: &Location) -> Result<Self, StartError> {
+        Ok(Self { objects: weir_store::open(location)?, cache: Mutex::default() })
     }
 
     pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
@@ -134,6 +129,8 @@ fn check(manifest: &Manifest, version: u64) -> Result<(), String> {
 mod tests {
     use weir_flow::manifest::DataFile;
 
+    use std::path::Path;
+
     use super::*;
 
     fn write(directory: &Path, manifest: &Manifest) {
@@ -145,7 +142,7 @@ mod tests {
     #[tokio::test]
     async fn the_newest_version_wins_and_version_zero_is_empty() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
+        let store = Store::open(&directory.path().into()).unwrap();
         assert_eq!(*store.newest().await.unwrap(), Manifest::default());
         for version in [2, 10, 9] {
             write(directory.path(), &Manifest { version, ..Manifest::default() });
@@ -158,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn a_manifest_cannot_name_other_files() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
+        let store = Store::open(&directory.path().into()).unwrap();
         for path in ["../../etc/passwd", "/etc/passwd", "flowsx/a.parquet", "flows/../x"] {
             let file = DataFile {
                 path: path.into(),
@@ -182,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn a_broken_manifest_is_named() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).unwrap();
+        let store = Store::open(&directory.path().into()).unwrap();
         write(directory.path(), &Manifest { version: 1, ..Manifest::default() });
         std::fs::write(directory.path().join(Manifest::path(1)), "{").unwrap();
         let error = store.newest().await.unwrap_err().to_string();

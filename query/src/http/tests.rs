@@ -318,7 +318,7 @@ async fn wrong_settings_are_named() {
     let address = taken.local_addr().unwrap();
     let error = refused(QueryConfig { http: address, ..good.clone() }).await;
     assert!(error.contains(&address.to_string()), "{error}");
-    let error = refused(QueryConfig { store: file.clone(), ..good.clone() }).await;
+    let error = refused(QueryConfig { store: file.clone().into(), ..good.clone() }).await;
     assert!(error.contains(file.to_str().unwrap()), "{error}");
     for relay in ["127.0.0.1:4246", "ftp://x", "http://", "unix://"] {
         let error = refused(QueryConfig { relay: relay.into(), ..good.clone() }).await;

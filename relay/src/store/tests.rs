@@ -62,10 +62,14 @@ async fn old_manifests_and_unnamed_files_go() {
     kept.sort_unstable();
     assert_eq!(kept, (20 - MANIFESTS_KEPT..=20).collect::<Vec<_>>());
     store.put(&file("left").path, Bytes::from_static(b"x")).await.unwrap();
-    store.sweep(&manifest).await.unwrap();
-    let prefix = Path::from(FLOWS_PREFIX);
-    let files: Vec<_> = store.objects.list(Some(&prefix)).try_collect().await.unwrap();
-    assert_eq!(files.len(), 20);
+    store.sweep(&manifest, ORPHAN_AGE).await.unwrap();
+    let listed = async || {
+        let prefix = Path::from(FLOWS_PREFIX);
+        store.objects.list(Some(&prefix)).try_collect::<Vec<_>>().await.unwrap().len()
+    };
+    assert_eq!(listed().await, 21);
+    store.sweep(&manifest, Duration::ZERO).await.unwrap();
+    assert_eq!(listed().await, 20);
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ async fn tcp_and_unix_serve_the_same_and_a_stale_socket_goes() {
     let (_, batches) = relay.client.hot(ALL).await;
     assert_eq!(counts(&batches[0].1), [0, 1, 2, 3, 4]);
     // A socket that somebody serves is not taken away.
-    let other = RelayConfig { store: folder.path().join("other"), ..config };
+    let other = RelayConfig { store: folder.path().join("other").into(), ..config };
     let error = Relay::bind(other).await.unwrap_err().to_string();
     assert!(error.contains("ingest.sock"), "{error}");
     drop(unix);

@@ -213,6 +213,8 @@ async fn a_restarted_relay_knows_what_it_has() {
     relay.kill().await;
     let orphan = folder.path().join("flows/date=2023-11-14/hour=22/orphan.parquet");
     std::fs::write(&orphan, "torn").unwrap();
+    let long_ago = std::time::SystemTime::now() - 2 * crate::store::ORPHAN_AGE;
+    std::fs::File::options().write(true).open(&orphan).unwrap().set_modified(long_ago).unwrap();
     let relay = Running::start(config(folder.path())).await;
     assert!(!orphan.exists());
     relay.client.send(&[(id(4), rows(9..12))]).await.unwrap();

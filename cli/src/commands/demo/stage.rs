@@ -99,7 +99,7 @@ impl Stage {
         directory: &Path,
     ) -> anyhow::Result<Self> {
         let store = directory.join("store");
-        let mut config = RelayConfig::new(&store);
+        let mut config = RelayConfig::new(store.as_path());
         config.ingest = ingest;
         config.flush_interval = FLUSH_INTERVAL;
         config.ingest_socket = Some(socket(directory));
@@ -108,7 +108,7 @@ impl Stage {
         let config = QueryConfig {
             http,
             relay: format!("http://{ingest}"),
-            store,
+            store: store.into(),
             ..QueryConfig::default()
         };
         let query = Query::bind(config).await?;

@@ -2,12 +2,13 @@
 //! power failure: `object_store`'s own writes and renames, but does not sync.
 
 use std::fmt;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,62 +20,64 @@ use object_store::{
     ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-use crate::error::StoreError;
+use crate::OpenError;
 
 /// Unfinished objects lie here; on the same file system, so that they can be moved into place.
 const STAGING: &str = ".staging";
-/// Held as long as a relay uses the directory.
-const LOCK: &str = ".relay.lock";
+/// Unfinished objects so old are nobody's any more.
+const UNFINISHED_AGE: Duration = Duration::from_secs(3600);
 
-/// A local store with durable `put`, used by one process at a time.
+/// A local store with durable `put`. Any number of processes may use it.
 #[derive(Debug)]
 pub(crate) struct DurableLocal {
     inner: LocalFileSystem,
     disk: Arc<Disk>,
-    _lock: File,
 }
 
 #[derive(Debug)]
 struct Disk {
     root: PathBuf,
     staging: PathBuf,
+    /// Begins the name of every unfinished object: unique among processes and their lives.
+    name: String,
     staged: AtomicU64,
 }
 
 impl DurableLocal {
-    /// Opens a directory, makes it if it is not there, and removes what an earlier process left
+    /// Opens a directory, makes it if it is not there, and removes what earlier processes left
     /// unfinished.
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let open = |source| StoreError::Open { path: path.to_owned(), source };
+    pub(crate) fn open(path: &Path) -> std::result::Result<Self, OpenError> {
+        let open = |source| OpenError::Directory { path: path.to_owned(), source };
         fs::create_dir_all(path).map_err(open)?;
         let root = path.canonicalize().map_err(open)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(root.join(LOCK))
-            .map_err(open)?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => StoreError::InUse { path: path.to_owned() },
-            TryLockError::Error(source) => open(source),
-        })?;
-        let staging = root.join(STAGING);
-        match fs::remove_dir_all(&staging) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(open(error)),
-            _ => {}
-        }
-        fs::create_dir(&staging).map_err(open)?;
         let inner = LocalFileSystem::new_with_prefix(&root)
             .map_err(|error| open(io::Error::other(error)))?;
-        let disk = Arc::new(Disk { root, staging, staged: AtomicU64::new(0) });
-        Ok(Self { inner, disk, _lock: lock })
+        let staging = root.join(STAGING);
+        remove_unfinished(&staging);
+        static OPENED: AtomicU64 = AtomicU64::new(0);
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let opened = OPENED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{:x}-{:x}-{opened:x}", since_1970.as_nanos(), std::process::id());
+        let disk = Arc::new(Disk { root, staging, name, staged: AtomicU64::new(0) });
+        Ok(Self { inner, disk })
+    }
+}
+
+/// Best effort: whoever opens the store next tries again.
+fn remove_unfinished(staging: &Path) {
+    let Ok(entries) = fs::read_dir(staging) else { return };
+    for entry in entries.flatten() {
+        let age = entry.metadata().and_then(|metadata| metadata.modified());
+        if age.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > UNFINISHED_AGE)) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 
 impl Disk {
     fn put(&self, target: &Path, payload: &PutPayload, create: bool) -> io::Result<()> {
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
-        let staged = self.staging.join(number.to_string());
+        let staged = self.staging.join(format!("{}-{number:x}", self.name));
         let put = self.write(&staged, target, payload, create);
         if put.is_err() || create {
             let _ = fs::remove_file(&staged);
@@ -89,6 +92,7 @@ impl Disk {
         payload: &PutPayload,
         create: bool,
     ) -> io::Result<()> {
+        fs::create_dir_all(&self.staging)?;
         let mut file = File::create_new(staged)?;
         for chunk in payload {
             file.write_all(chunk)?;
@@ -231,16 +235,22 @@ mod tests {
         assert_eq!(left, 0);
     }
 
-    #[test]
-    fn one_process_at_a_time() {
+    #[tokio::test]
+    async fn processes_side_by_side() {
         let folder = tempfile::tempdir().unwrap();
-        let store = DurableLocal::open(folder.path()).unwrap();
-        let second = DurableLocal::open(folder.path());
-        assert!(matches!(second, Err(StoreError::InUse { .. })), "{second:?}");
-        drop(store);
-        fs::write(folder.path().join(STAGING).join("7"), "torn").unwrap();
+        let first = DurableLocal::open(folder.path()).unwrap();
+        let second = DurableLocal::open(folder.path()).unwrap();
+        put(&first, "a/1", "one", PutMode::Create).await.unwrap();
+        assert!(put(&second, "a/1", "two", PutMode::Create).await.is_err());
+        put(&second, "a/2", "two", PutMode::Create).await.unwrap();
+        let staging = folder.path().join(STAGING);
+        for (name, age) in [("old", 2 * UNFINISHED_AGE), ("new", Duration::ZERO)] {
+            let file = File::create(staging.join(name)).unwrap();
+            file.set_modified(SystemTime::now() - age).unwrap();
+        }
         DurableLocal::open(folder.path()).unwrap();
-        assert_eq!(fs::read_dir(folder.path().join(STAGING)).unwrap().count(), 0);
+        let left: Vec<_> = fs::read_dir(staging).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["new"]);
     }
 
     #[test]
