@@ -145,15 +145,35 @@ fn a_bad_manifest_is_reported_and_the_last_good_policy_stays() {
     cluster.wait_until_policies(1);
     assert!(!connects());
 
-    cluster.write_manifest("policy.yaml", &good.replace("podSelector", "podSelektor"));
-    let problem = wait_for("the bad manifest to be reported", || {
-        let status = cluster.collectors().pop()?;
-        Some(status["problems"].as_array()?.first()?.as_str()?.to_owned())
-    });
-    for part in ["policy.yaml", "default/closed", "podSelektor"] {
-        assert!(problem.contains(part), "{problem}");
+    // Each would open the pod, if anything of it counted.
+    let rule = |rule: &str| format!("{{podSelector: {{}}, ingress: [{{}}, {rule}]}}");
+    let block = |block: &str| rule(&format!("{{from: [{{ipBlock: {block}}}]}}"));
+    for (spec, field) in [
+        ("{podSelektor: {}, ingress: [{}]}".to_owned(), "spec.podSelektor"),
+        (rule("{ports: [{port: [80]}]}"), "spec.ingress[1].ports[0].port"),
+        (block("{cidr: 10.0.0.0/33}"), "spec.ingress[1].from[0].ipBlock.cidr"),
+        (
+            block("{cidr: 10.0.0.0/8, except: [192.168.0.0/16]}"),
+            "spec.ingress[1].from[0].ipBlock.except[0]",
+        ),
+        (rule("{ports: [{port: 9000, endPort: 8000}]}"), "spec.ingress[1].ports[0].endPort"),
+        (
+            "{podSelector: {matchExpressions: [{key: a, operator: In}]}, ingress: [{}]}".to_owned(),
+            "spec.podSelector.matchExpressions[0].values",
+        ),
+    ] {
+        cluster.write_manifest("policy.yaml", &good.replace("{podSelector: {}}", &spec));
+        let problem = wait_for("the bad manifest to be reported", || {
+            let status = cluster.collectors().pop()?;
+            let problems = status["problems"].as_array()?;
+            let mut problems = problems.iter().filter_map(Value::as_str);
+            problems.find(|problem| problem.contains(field)).map(str::to_owned)
+        });
+        for part in ["policy.yaml", "line 4", "default/closed"] {
+            assert!(problem.contains(part), "{problem}");
+        }
+        assert!(!connects(), "{spec}");
     }
-    assert!(!connects());
 
     cluster.write_manifest("policy.yaml", "# none any more\n");
     cluster.wait_until_policies(0);
