@@ -3,6 +3,7 @@
 
 mod client;
 mod commands;
+mod completeness;
 mod events;
 mod feed;
 

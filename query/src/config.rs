@@ -10,9 +10,10 @@ use weir_store::Location;
 pub struct QueryConfig {
     /// Where HTTP is served; port 0 picks a free one. Default: 127.0.0.1:8080.
     pub http: SocketAddr,
-    /// The relay: `http://host:port` or `unix:///path`. Default: <http://127.0.0.1:4246>.
-    pub relay: String,
-    /// The store that the relay writes. Default: directory `data`.
+    /// Every relay that writes the store: `http://host:port` or `unix:///path`. Default:
+    /// <http://127.0.0.1:4246> alone.
+    pub relays: Vec<String>,
+    /// The store that the relays write. Default: directory `data`.
     pub store: Location,
     /// What queries may use.
     pub limits: Limits,
@@ -22,7 +23,7 @@ impl Default for QueryConfig {
     fn default() -> Self {
         Self {
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
-            relay: "http://127.0.0.1:4246".into(),
+            relays: vec!["http://127.0.0.1:4246".into()],
             store: "data".into(),
             limits: Limits::default(),
         }
@@ -46,7 +47,7 @@ pub struct Limits {
     pub queued: usize,
     /// How long a query waits for its turn. Default: 10 s.
     pub queue_wait: Duration,
-    /// Hot rows kept here, as bytes on the wire. Default: 1 GiB.
+    /// Hot rows of a relay kept here, as bytes on the wire. Default: 1 GiB.
     pub hot_bytes: usize,
     /// Threads that plan and run queries; 0 means one a core. Default: 0.
     pub threads: usize,

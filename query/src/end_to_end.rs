@@ -56,7 +56,7 @@ async fn acknowledged_rows_are_found_exactly_once_while_the_relay_writes_files()
     let relay = tokio::spawn(relay.run(token.clone()));
     let query = Query::bind(QueryConfig {
         http: "127.0.0.1:0".parse().unwrap(),
-        relay: format!("unix://{}", socket.display()),
+        relays: vec![format!("unix://{}", socket.display())],
         store: store.path().into(),
         limits: Limits { threads: 2, ..Limits::default() },
     })

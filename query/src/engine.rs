@@ -30,14 +30,18 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 pub(crate) use answer::{Answer, Next};
-pub(crate) use request::{FlowsRequest, Order, Request, StateRequest, time};
+pub(crate) use request::{FlowsRequest, LossRequest, Order, Request, StateRequest, time};
 
-use crate::catalog::FLOWS;
+use crate::catalog::completeness::Completeness;
 use crate::catalog::history::History;
+use crate::catalog::loss::Loss;
+use crate::catalog::moment::Moment;
+use crate::catalog::range::TimeRange;
 use crate::catalog::snapshot::Snapshots;
 use crate::catalog::state::{Kind, State};
 use crate::catalog::store::Store;
 use crate::catalog::table::Flows;
+use crate::catalog::{FLOWS, LOSS};
 use crate::config::Limits;
 use crate::error::{QueryError, StartError};
 use crate::guard::admission::Admission;
@@ -111,13 +115,19 @@ impl Engine {
         let started = Instant::now();
         let permit = self.admission.enter().await?;
         let limit = limit.min(self.limits.max_rows).min(MAX_ROWS);
-        let (request, flows) = match request {
+        let snapshots = self.snapshots.clone();
+        let (request, moment) = match request {
             Request::Over(snapshot, request) => {
-                (Request::Flows(request), Flows::over(self.snapshots.clone(), snapshot))
+                (Request::Flows(request), Moment::over(snapshots.clone(), snapshot))
             }
-            request => (request, Flows::new(self.snapshots.clone())),
+            request => (request, Moment::new(snapshots.clone())),
         };
-        let tables = Tables { flows, state: State::new(self.snapshots.clone()) };
+        let tables = Tables {
+            flows: Flows::new(moment.clone()),
+            loss: Loss::new(moment.clone()),
+            state: State::new(snapshots),
+            moment,
+        };
         let state = self.state_with(&tables)?;
         let (messages, receiver) = mpsc::channel(2);
         let threads = self.threads.as_ref().expect("the runtime is there until drop");
@@ -133,6 +143,11 @@ impl Engine {
         let task = AbortOnDrop(task.abort_handle());
         let clock = Clock::start(started, self.limits.timeout);
         Answer::begin(receiver, task, clock, limit).await
+    }
+
+    /// Whether flows of that time are all there.
+    pub(crate) async fn completeness(&self, range: TimeRange) -> Completeness {
+        Moment::new(self.snapshots.clone()).completeness_of(range).await
     }
 
     /// Computes something about what the clusters were like, as a query like others.
@@ -164,6 +179,7 @@ impl Engine {
     fn state_with(&self, tables: &Tables) -> Result<SessionState, QueryError> {
         let schema = MemorySchemaProvider::new();
         schema.register_table(FLOWS.into(), Arc::new(tables.flows.clone().view()?))?;
+        schema.register_table(LOSS.into(), tables.loss.clone())?;
         for kind in Kind::ALL {
             let table = Arc::new(tables.state.table(kind, None));
             schema.register_table(kind.name().into(), table)?;
@@ -174,6 +190,8 @@ impl Engine {
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(options.default_catalog.clone(), Arc::new(catalog));
         let mut state = self.state.clone();
+        // What `now()` is.
+        state.mark_start_execution();
         state.register_catalog_list(Arc::new(catalogs));
         Ok(state)
     }
@@ -181,14 +199,16 @@ impl Engine {
 
 /// The tables of one query.
 struct Tables {
+    moment: Arc<Moment>,
     flows: Arc<Flows>,
+    loss: Arc<Loss>,
     state: Arc<State>,
 }
 
 impl Tables {
     /// What the answer must say about itself; known once the query is planned.
     fn warnings(&self) -> Vec<String> {
-        [self.flows.warnings(), self.state.warnings()].concat()
+        [self.moment.warnings(), self.state.warnings()].concat()
     }
 }
 
@@ -212,12 +232,14 @@ async fn work(
         Request::Sql(sql) => guard::plan(state, &sql).await?,
         Request::Flows(request) | Request::Over(_, request) => request.plan(&tables.flows)?,
         Request::State(request) => request.plan(&tables.state)?,
+        Request::Loss(request) => request.plan(&tables.loss)?,
     };
     let plan = bounded(plan, limit)?;
     let physical = state.create_physical_plan(&plan).await?;
     let schema = physical.schema();
     let mut batches = execute_stream(physical, state.task_ctx())?;
-    let mut head = Some(Head { schema, warnings: tables.warnings() });
+    let completeness = tables.moment.completeness().await;
+    let mut head = Some(Head { schema, warnings: tables.warnings(), completeness });
     let mut rows = 0;
     while let Some(batch) = batches.next().await {
         let mut batch = batch?;

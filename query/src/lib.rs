@@ -14,6 +14,8 @@ mod error;
 mod filter;
 mod guard;
 mod http;
+#[cfg(test)]
+mod ledger_tests;
 mod output;
 mod service;
 #[cfg(test)]

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::hot::Hot;
+use crate::catalog::ledger::Ledger;
 use crate::catalog::objects::Objects;
 use crate::catalog::relay::RelayClient;
 use crate::catalog::snapshot::Snapshots;
+use crate::catalog::source::Source;
 use crate::catalog::store::Store;
 use crate::config::QueryConfig;
 use crate::engine::Engine;
@@ -35,19 +36,22 @@ impl std::fmt::Debug for Query {
 }
 
 impl Query {
-    /// Opens the store, binds the address, and prepares the threads. The relay need not be there.
+    /// Opens the store, binds the address, and prepares the threads. The relays need not be there.
     ///
     /// # Errors
     /// A setting is wrong, the store's directory cannot be used, or the address cannot be bound.
     pub async fn bind(config: QueryConfig) -> Result<Self, StartError> {
-        let relay = RelayClient::new(&config.relay)?;
+        let sources = config
+            .relays
+            .iter()
+            .map(|relay| Ok(Source::new(RelayClient::new(relay)?, config.limits.hot_bytes)))
+            .collect::<Result<Vec<_>, StartError>>()?;
         let store = Store::open(&config.store)?;
-        let objects = Objects::new(Hot::objects(relay.clone(), config.limits.hot_bytes));
-        let hot = Hot::flows(relay, config.limits.hot_bytes);
+        let (objects, ledger) = (Objects::default(), Ledger::default());
         let bound = |source| StartError::Bind { address: config.http, source };
         let listener = TcpListener::bind(config.http).await.map_err(bound)?;
         let address = listener.local_addr().map_err(bound)?;
-        let engine = Engine::new(config.limits, Snapshots { hot, store, objects })?;
+        let engine = Engine::new(config.limits, Snapshots { sources, store, objects, ledger })?;
         let app = Arc::new(App {
             engine,
             metrics: Metrics::new(),

@@ -49,7 +49,7 @@ impl Stand {
         tokio::spawn(relay.run(token.clone()));
         let query = Query::bind(QueryConfig {
             http: "127.0.0.1:0".parse().unwrap(),
-            relay: ingest.clone(),
+            relays: vec![ingest.clone()],
             store: store.path().into(),
             limits: Limits { threads: 2, ..Limits::default() },
         })

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use crate::client::{Client, Server};
+use crate::completeness::Completeness;
 use crate::events::Events;
 
 #[derive(Debug, Args)]
@@ -103,11 +104,21 @@ impl Observe {
             return Ok(Vec::new());
         }
         let response = client.send(client.get("/api/v1/flows").query(&query)).await?;
+        let completeness = Completeness::of(response.headers());
         let body = response.text().await.context("the answer broke off")?;
-        let lines: Vec<String> = body.lines().map(str::to_owned).collect();
+        let mut lines: Vec<String> = body.lines().map(str::to_owned).collect();
         // The answer's last line tells of what broke it off, where something did.
         if let Some(error) = lines.last().and_then(|line| broken_off(line)) {
             anyhow::bail!("the answer broke off: {error}");
+        }
+        if let Some(told) = completeness {
+            if !told.complete() {
+                // The last line says the same.
+                lines.pop();
+            }
+            if !told.complete() || self.output == Output::Text {
+                eprintln!("weir: {told}");
+            }
         }
         Ok(lines)
     }

@@ -1,10 +1,10 @@
-//! `weir query`: SQL and HTTP over what the relay holds and has stored.
+//! `weir query`: SQL and HTTP over what relays hold and have stored.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use weir_query::{Query, QueryConfig};
 use weir_service::settings::{self, Period};
@@ -24,7 +24,7 @@ pub(crate) struct QueryCommand {
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct QuerySettings {
-    /// The store that the relay writes: a directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX.
+    /// The store that the relays write: a directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX.
     #[arg(long, value_name = "DIR|URL")]
     store: Option<String>,
     /// For the client of a bucket, above its usual environment variables: endpoint=…,
@@ -34,9 +34,11 @@ struct QuerySettings {
     /// Address of HTTP [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
-    /// The relay, `http://host:port` or `unix:///path` [default: http://127.0.0.1:4246].
+    /// A relay that writes the store, `http://host:port` or `unix:///path`; once for each, or a list in
+    /// the file [default: http://127.0.0.1:4246].
     #[arg(long, value_name = "URL")]
-    relay: Option<String>,
+    #[serde(deserialize_with = "one_or_more")]
+    relay: Option<Vec<String>>,
     /// Memory of all running queries together [default: 1073741824].
     #[arg(long, value_name = "BYTES")]
     memory_bytes: Option<usize>,
@@ -68,11 +70,40 @@ impl QuerySettings {
         let store = store_location(self.store, self.store_option)?;
         let mut config = QueryConfig { store, ..Default::default() };
         config.http = self.http.unwrap_or(config.http);
-        config.relay = self.relay.unwrap_or(config.relay);
+        config.relays = self.relay.unwrap_or(config.relays);
         let limits = &mut config.limits;
         limits.memory_bytes = self.memory_bytes.unwrap_or(limits.memory_bytes);
         limits.max_rows = self.max_rows.unwrap_or(limits.max_rows);
         limits.timeout = self.timeout.map_or(limits.timeout, |period| period.0);
         Ok(config)
+    }
+}
+
+/// A text, or a list of texts.
+fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(Option::deserialize(from)?.map(|given| match given {
+        OneOrMore::One(one) => vec![one],
+        OneOrMore::More(more) => more,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_names_one_relay_or_several() {
+        let relays = |json: &str| serde_json::from_str::<QuerySettings>(json).unwrap().relay;
+        assert_eq!(relays("{}"), None);
+        let one = relays(r#"{"relay":"http://a:1"}"#).unwrap();
+        assert_eq!(one, ["http://a:1"]);
+        let two = relays(r#"{"relay":["http://a:1","unix:///b"]}"#).unwrap();
+        assert_eq!(two, ["http://a:1", "unix:///b"]);
     }
 }

@@ -11,6 +11,7 @@ use futures::StreamExt as _;
 use serde_json::json;
 
 use crate::client::{Client, Server};
+use crate::completeness::Completeness;
 
 /// Longest statement read from standard input.
 const MAX_STATEMENT_BYTES: u64 = 64 * 1024;
@@ -48,9 +49,10 @@ impl Sql {
         let request =
             client.post("/api/v1/sql").json(&json!({ "sql": statement, "format": format }));
         let response = client.send(request).await?;
+        let completeness = Completeness::of(response.headers());
         if self.output == Output::Table {
             let body = response.bytes().await.context("the answer broke off")?;
-            print_table(&body)?;
+            print_table(&body, completeness.as_ref())?;
         } else {
             let mut stdout = std::io::stdout().lock();
             let mut body = response.bytes_stream();
@@ -59,6 +61,9 @@ impl Sql {
             }
             if self.output == Output::Json {
                 writeln!(stdout)?;
+            }
+            if let Some(told) = completeness.filter(|told| !told.complete()) {
+                eprintln!("weir: {told}");
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -80,13 +85,14 @@ fn statement(argument: String) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn print_table(body: &[u8]) -> anyhow::Result<()> {
+fn print_table(body: &[u8], completeness: Option<&Completeness>) -> anyhow::Result<()> {
     let reader = StreamReader::try_new(body, None).context("the answer is not an Arrow stream")?;
     let batches = reader.collect::<Result<Vec<_>, _>>().context("the answer broke off")?;
     let rows: usize = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
     let table = pretty_format_batches(&batches)?;
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{table}")?;
-    writeln!(stdout, "{rows} row{}", if rows == 1 { "" } else { "s" })?;
+    let told = completeness.map(|told| format!(", {told}")).unwrap_or_default();
+    writeln!(stdout, "{rows} row{}{told}", if rows == 1 { "" } else { "s" })?;
     Ok(())
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use weir_flow::wire::{CollectorSeen, MapUsage, Modes, PodStatus, RelayStatus};
 
 use crate::client::{Client, Server};
+use crate::completeness::Completeness;
 
 /// A map that is fuller than this, in percent, is pointed out.
 const FULL_PERCENT: u64 = 90;
@@ -35,7 +36,9 @@ enum Output {
 #[derive(Debug, Deserialize)]
 struct Answer {
     enforcing: Enforcing,
+    completeness: Completeness,
     relay: Relay,
+    other_relays: Vec<Relay>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,11 +73,21 @@ impl Status {
 fn text(answer: &Answer, pods: bool) -> String {
     let mark = if answer.enforcing.ok { "ok" } else { "!!" };
     let mut lines = vec![format!("{mark} {}", answer.enforcing.summary)];
-    match &answer.relay.status {
+    let mark = if answer.completeness.complete() { "ok" } else { "!!" };
+    lines.push(format!("{mark} flows of the last 24 h: {}", answer.completeness));
+    for relay in std::iter::once(&answer.relay).chain(&answer.other_relays) {
+        lines.extend(relay_lines(relay, pods));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn relay_lines(relay: &Relay, pods: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    match &relay.status {
         Some(status) => {
             lines.push(format!(
                 "relay {}: {} rows acknowledged, {} in memory, {} stored in {} files ({} bytes)",
-                answer.relay.address,
+                relay.address,
                 status.rows_acknowledged,
                 status.hot_rows,
                 status.stored_rows,
@@ -87,11 +100,11 @@ fn text(answer: &Answer, pods: bool) -> String {
             }
         }
         None => {
-            let error = answer.relay.error.as_deref().unwrap_or("no answer");
-            lines.push(format!("!! relay {}: {error}", answer.relay.address));
+            let error = relay.error.as_deref().unwrap_or("no answer");
+            lines.push(format!("!! relay {}: {error}", relay.address));
         }
     }
-    lines.join("\n") + "\n"
+    lines
 }
 
 fn collector_lines(seen: &CollectorSeen, pods: bool) -> Vec<String> {
@@ -246,6 +259,12 @@ mod tests {
         };
         let answer = Answer {
             enforcing: Enforcing { ok: false, summary: "7 PODS ARE NOT ENFORCED".into() },
+            completeness: serde_json::from_str(r#"{"complete":true}"#).unwrap(),
+            other_relays: vec![Relay {
+                address: "http://b".into(),
+                status: None,
+                error: Some("refused".into()),
+            }],
             relay: Relay {
                 address: "unix:///r".into(),
                 status: Some(RelayStatus { collectors: vec![seen], ..RelayStatus::default() }),
@@ -253,6 +272,7 @@ mod tests {
             },
         };
         let head = "!! 7 PODS ARE NOT ENFORCED\n\
+             ok flows of the last 24 h: complete\n\
              relay unix:///r: 0 rows acknowledged, 0 in memory, 0 stored in 0 files (0 bytes)\n\
              collector lab/n: 3 of 10 pods enforced, 1 policies, revision 0, 0 rows waiting\n  \
              established cut, startup open, audit off (but for 0 namespaces and 2 policies)\n  \
@@ -261,9 +281,10 @@ mod tests {
              !! lost 7 rows at uplink\n  !! not enforced: a/b: no veth\n  \
              … and 6 more pods not enforced\n  \
              3 MiB in 2 maps\n  !! map policy: 95 of 100 entries, 3072 KiB\n";
-        assert_eq!(text(&answer, false), head);
+        let other = "!! relay http://b: refused\n";
+        assert_eq!(text(&answer, false), format!("{head}{other}"));
         let rest = "  map denies: 8 entries, 0 KiB\n  \
              a/web: revision 4 on veth1, audited\n  … and 9 more pods\n";
-        assert_eq!(text(&answer, true), format!("{head}{rest}"));
+        assert_eq!(text(&answer, true), format!("{head}{rest}{other}"));
     }
 }

@@ -31,13 +31,19 @@ pub struct Table {
 }
 
 /// Every table that can be queried.
-pub fn tables() -> [Table; 4] {
+pub fn tables() -> [Table; 5] {
     [
         Table {
             name: "flows",
             doc: "One row is what one observation point saw of one connection, or of one kind of denied attempt, \
                   in one interval. Counters are deltas.",
             columns: super::columns(),
+        },
+        Table {
+            name: "loss",
+            doc: "One row is what one stage lost in one interval, of one verdict, for one reason. What was judged is in \
+                  `flows` or in here: packets judged = `sum(count)` of `flows` + `sum(count)` of the unit `verdicts`.",
+            columns: super::loss::loss_columns(),
         },
         Table {
             name: "policies",

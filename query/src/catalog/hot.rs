@@ -12,9 +12,10 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use tokio::sync::Mutex;
+use weir_flow::schema::loss::loss_schema;
 use weir_flow::schema::objects::object_schema;
 use weir_flow::schema::stored_schema;
-use weir_flow::wire::{self, HotTicket, ObjectsTicket};
+use weir_flow::wire::{self, HotTicket, LossTicket, ObjectsTicket};
 
 use super::relay::{HotAnswer, HotBatch, RelayClient, RelayError};
 
@@ -75,8 +76,10 @@ impl Hot {
         Self { relay, limit, schema: object_schema(), ticket, mirror: Mutex::default() }
     }
 
-    pub(crate) fn relay(&self) -> &RelayClient {
-        &self.relay
+    /// The hot rows of the ledger.
+    pub(crate) fn loss(relay: RelayClient, limit: usize) -> Self {
+        let ticket = |loss| wire::encode(&LossTicket { loss });
+        Self { relay, limit, schema: loss_schema(), ticket, mirror: Mutex::default() }
     }
 
     /// Brings the mirror up to date and returns it.
@@ -156,7 +159,7 @@ impl Mirror {
 
 /// The batch with the columns of this version: found by name, cast where the type differs, null
 /// where a column is missing that may be null.
-fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
+pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
     if batch.schema_ref() == schema {
         return Ok(batch.clone());
     }

@@ -1,6 +1,7 @@
 //! Finds the name that was meant.
 
 use datafusion::common::{Column, SchemaError};
+use weir_flow::schema::tables;
 
 /// What is wrong with a column reference, and what was probably meant.
 pub(crate) fn explain(error: &SchemaError) -> String {
@@ -16,9 +17,8 @@ pub(crate) fn explain(error: &SchemaError) -> String {
 pub(crate) fn missing_table(message: &str) -> Option<String> {
     let name = message.strip_prefix("table '")?.strip_suffix("' not found")?;
     let name = name.strip_prefix("datafusion.public.").unwrap_or(name);
-    Some(format!(
-        "there is no table `{name}`: there are `flows`, `policies`, `endpoints` and `nodes`"
-    ))
+    let known: Vec<String> = tables().iter().map(|table| format!("`{}`", table.name)).collect();
+    Some(format!("there is no table `{name}`: there are {}", known.join(", ")))
 }
 
 /// Says that there is no such column and names the nearest of the known ones.

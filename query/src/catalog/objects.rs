@@ -1,19 +1,18 @@
 //! The history of objects, brought up to date for each query: the files of the manifest, and what
-//! the relay has not stored yet.
+//! the relays have not stored yet.
 //!
 //! Files are read again only when there are others; bounded by [`MAX_STORED_BYTES`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use object_store::ObjectStoreExt as _;
-use object_store::path::Path as ObjectPath;
+use futures::future::join_all;
 use weir_flow::manifest::DataFile;
 use weir_flow::schema::objects::ObjectVersion;
 
+use super::files;
 use super::history::History;
-use super::hot::Hot;
 use super::snapshot::ATTEMPTS;
+use super::source::{self, Source};
 use super::store::Store;
 use crate::error::QueryError;
 
@@ -21,9 +20,8 @@ use crate::error::QueryError;
 const MAX_STORED_BYTES: u64 = 256 << 20;
 
 /// Makes histories.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Objects {
-    hot: Hot,
     made: Mutex<Made>,
 }
 
@@ -32,39 +30,35 @@ pub(crate) struct Objects {
 struct Made {
     files: Vec<DataFile>,
     stored: Arc<History>,
-    /// The relay's life, and its first and last position.
-    hot: (u64, u64, u64),
+    /// Of each relay its life, and its first and last position.
+    hot: Vec<(u64, u64, u64)>,
     all: Arc<History>,
 }
 
 impl Objects {
-    pub(crate) fn new(hot: Hot) -> Self {
-        Self { hot, made: Mutex::default() }
-    }
-
-    /// What is known by now, and what the answer must say about itself. Without the relay: what is
+    /// What is known by now, and what the answer must say about itself. Without a relay: what is
     /// stored, with a warning.
     pub(crate) async fn history(
         &self,
+        sources: &[Source],
         store: &Store,
     ) -> Result<(Arc<History>, Vec<String>), QueryError> {
         let unavailable =
             |error: &dyn std::fmt::Display| QueryError::Unavailable(error.to_string());
         for _ in 0..ATTEMPTS {
-            let (manifest, view, warnings) = match self.hot.refresh().await {
-                Ok(view) => {
-                    let manifest = store.manifest(view.manifest_version).await;
-                    let Some(manifest) = manifest.map_err(|error| unavailable(&error))? else {
-                        continue;
-                    };
-                    (manifest, Some(view), vec![])
+            let answers = join_all(sources.iter().map(|source| source.objects.refresh())).await;
+            let mut views = Vec::new();
+            let mut warnings = Vec::new();
+            for answer in answers {
+                match answer {
+                    Ok(view) => views.push(view),
+                    Err(error) => warnings
+                        .push(format!("objects that are not stored yet are missing: {error}")),
                 }
-                Err(error) => {
-                    let stored = store.newest().await.map_err(|error| unavailable(&error))?;
-                    let warning = format!("objects that are not stored yet are missing: {error}");
-                    (stored, None, vec![warning])
-                }
-            };
+            }
+            let least = views.iter().map(|view| view.manifest_version).max().unwrap_or(0);
+            let manifest = store.at_least(least, !warnings.is_empty()).await;
+            let Some(manifest) = manifest.map_err(|error| unavailable(&error))? else { continue };
             let last = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let stored = if last.files == manifest.objects && !last.files.is_empty() {
                 last.stored.clone()
@@ -75,25 +69,27 @@ impl Objects {
                     None => continue,
                 }
             };
-            let position = view.as_ref().map_or((0, 0, 0), |v| (v.epoch, v.first, v.last));
-            let all = if Arc::ptr_eq(&stored, &last.stored) && position == last.hot {
+            let hot: Vec<_> =
+                views.iter().map(|view| (view.epoch, view.first, view.last)).collect();
+            let all = if Arc::ptr_eq(&stored, &last.stored) && hot == last.hot {
                 last.all
             } else {
                 let mut versions = Vec::new();
-                for batch in view.iter().flat_map(|view| view.after(0)) {
+                // What a newer manifest has already is told twice, and kept once.
+                for batch in views.iter().flat_map(|view| view.after(0)) {
                     let read = ObjectVersion::read(&batch);
                     versions.extend(read.map_err(|error| unavailable(&error))?);
                 }
                 if versions.is_empty() { stored.clone() } else { Arc::new(stored.with(versions)) }
             };
             let files = manifest.objects.clone();
-            let made = Made { files, stored, hot: position, all: all.clone() };
+            let made = Made { files, stored, hot, all: all.clone() };
             *self.made.lock().unwrap_or_else(PoisonError::into_inner) = made;
             return Ok((all, warnings));
         }
         Err(QueryError::Unavailable(format!(
-            "the relay at {} names files that are not in the store: check that both use the same store",
-            self.hot.relay().address()
+            "{} name files that are not in the store: check that all use the same store",
+            source::addresses(sources)
         )))
     }
 }
@@ -106,39 +102,13 @@ async fn read(store: &Store, files: &[DataFile]) -> Result<Option<History>, Quer
             "the history of objects has {bytes} bytes, {MAX_STORED_BYTES} are read"
         )));
     }
-    let mut bodies = Vec::new();
+    let mut versions = Vec::new();
     for file in files {
-        let failed = |cause: &dyn std::fmt::Display| {
-            QueryError::Unavailable(format!("{} in the store cannot be read: {cause}", file.path))
+        let Some(read) = files::rows(store, file, ObjectVersion::read).await? else {
+            return Ok(None);
         };
-        let path = ObjectPath::parse(&file.path).map_err(|error| failed(&error))?;
-        match store.objects().get(&path).await {
-            Ok(object) => bodies
-                .push((file.path.clone(), object.bytes().await.map_err(|error| failed(&error))?)),
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(failed(&error)),
-        }
+        versions.extend(read);
     }
-    let decode = move || {
-        let mut versions = Vec::new();
-        for (path, body) in bodies {
-            let read = ParquetRecordBatchReaderBuilder::try_new(body)
-                .and_then(ParquetRecordBatchReaderBuilder::build)
-                .map_err(|error| error.to_string())
-                .and_then(|batches| {
-                    for batch in batches {
-                        let batch = batch.map_err(|error| error.to_string())?;
-                        let read = ObjectVersion::read(&batch);
-                        versions.extend(read.map_err(|error| error.to_string())?);
-                    }
-                    Ok(())
-                });
-            read.map_err(|cause| QueryError::Unavailable(format!("{path} is damaged: {cause}")))?;
-        }
-        Ok(History::default().with(versions))
-    };
-    tokio::task::spawn_blocking(decode)
-        .await
-        .map_err(|error| QueryError::Internal(error.to_string()))?
-        .map(Some)
+    let made = tokio::task::spawn_blocking(move || History::default().with(versions)).await;
+    made.map(Some).map_err(|error| QueryError::Internal(error.to_string()))
 }

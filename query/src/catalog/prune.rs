@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, TimestampNanosecondArray};
+use arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, DFSchema, ScalarValue};
@@ -11,20 +12,20 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, utils::conjunction};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use weir_flow::manifest::DataFile;
-use weir_flow::schema::stored_schema;
 
 /// The files that may hold rows for which all filters are true.
 pub(super) fn prune<'a>(
     session: &dyn Session,
+    schema: &SchemaRef,
     filters: &[Expr],
     files: &'a [DataFile],
 ) -> Result<Vec<&'a DataFile>> {
     let all = || files.iter().collect();
     let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(all()) };
-    let schema = DFSchema::try_from(stored_schema())?;
-    let filter = session.create_physical_expr(filter, &schema)?;
+    let columns = DFSchema::try_from(schema.clone())?;
+    let filter = session.create_physical_expr(filter, &columns)?;
     // A filter that says nothing of the times keeps every file.
-    let builder = PruningPredicateBuilder::new().with_file_schema(stored_schema());
+    let builder = PruningPredicateBuilder::new().with_file_schema(schema.clone());
     let Some(predicate) = builder.build(filter) else { return Ok(all()) };
     let kept = predicate.prune(&Times(files))?;
     Ok(files.iter().zip(kept).filter_map(|(file, kept)| kept.then_some(file)).collect())

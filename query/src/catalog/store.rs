@@ -7,7 +7,9 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use futures::TryStreamExt as _;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt as _};
-use weir_flow::manifest::{FLOWS_PREFIX, MANIFEST_PREFIX, Manifest, OBJECTS_PREFIX};
+use weir_flow::manifest::{
+    EDGES_PREFIX, FLOWS_PREFIX, LOSS_PREFIX, MANIFEST_PREFIX, Manifest, OBJECTS_PREFIX,
+};
 use weir_store::Location;
 
 use crate::error::StartError;
@@ -79,6 +81,22 @@ impl Store {
         Ok(Some(manifest))
     }
 
+    /// A manifest of that version or a later one: the newest, or else just that. `None` if it does
+    /// not exist any more.
+    pub(crate) async fn at_least(
+        &self,
+        version: u64,
+        newest: bool,
+    ) -> Result<Option<Arc<Manifest>>, StoreError> {
+        if newest {
+            let newest = self.newest().await?;
+            if newest.version >= version {
+                return Ok(Some(newest));
+            }
+        }
+        self.manifest(version).await
+    }
+
     /// The manifest of the highest version; an empty one if there is none.
     pub(crate) async fn newest(&self) -> Result<Arc<Manifest>, StoreError> {
         loop {
@@ -109,17 +127,20 @@ impl Store {
     }
 }
 
-/// A manifest is input: it names only files of flows and of objects.
+/// A manifest is input: it names only files where those of their kind lie.
 fn check(manifest: &Manifest, version: u64) -> Result<(), String> {
     if manifest.version != version {
         return Err(format!("it says version {}", manifest.version));
     }
-    let flows = manifest.files.iter().map(|file| (file, FLOWS_PREFIX));
-    let objects = manifest.objects.iter().map(|file| (file, OBJECTS_PREFIX));
-    for (file, prefix) in flows.chain(objects) {
-        let path = ObjectPath::parse(&file.path).map_err(|error| error.to_string())?;
+    let flows = manifest.files.iter().map(|file| (&file.path, FLOWS_PREFIX));
+    let edges =
+        manifest.files.iter().filter_map(|file| Some((&file.edges.as_ref()?.path, EDGES_PREFIX)));
+    let objects = manifest.objects.iter().map(|file| (&file.path, OBJECTS_PREFIX));
+    let loss = manifest.loss.iter().map(|file| (&file.path, LOSS_PREFIX));
+    for (file, prefix) in flows.chain(edges).chain(objects).chain(loss) {
+        let path = ObjectPath::parse(file).map_err(|error| error.to_string())?;
         if !path.prefix_matches(&ObjectPath::from(prefix)) {
-            return Err(format!("{:?} is not below {prefix}/", file.path));
+            return Err(format!("{file:?} is not below {prefix}/"));
         }
     }
     Ok(())
@@ -127,7 +148,7 @@ fn check(manifest: &Manifest, version: u64) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use weir_flow::manifest::DataFile;
+    use weir_flow::manifest::{DataFile, RollUp};
 
     use std::path::Path;
 
@@ -167,8 +188,13 @@ mod tests {
                 ..DataFile::default()
             };
             let flows = Manifest { version: 1, files: vec![file.clone()], ..Manifest::default() };
-            let objects = Manifest { version: 1, objects: vec![file], ..Manifest::default() };
-            for manifest in [flows, objects] {
+            let objects =
+                Manifest { version: 1, objects: vec![file.clone()], ..Manifest::default() };
+            let loss = Manifest { version: 1, loss: vec![file.clone()], ..Manifest::default() };
+            let edges = Some(RollUp { path: path.into(), rows: 1, size_bytes: 1 });
+            let file = DataFile { path: "flows/a.parquet".into(), edges, ..file };
+            let edges = Manifest { version: 1, files: vec![file], ..Manifest::default() };
+            for manifest in [flows, objects, loss, edges] {
                 write(directory.path(), &manifest);
                 let error = store.manifest(1).await.unwrap_err().to_string();
                 assert!(error.contains("00000000000000000001.json"), "{error}");

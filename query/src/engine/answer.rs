@@ -9,6 +9,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use crate::catalog::completeness::Completeness;
 use crate::error::QueryError;
 
 /// What the task of a query says: the head, batches, and how it ended.
@@ -25,6 +26,7 @@ pub(super) enum Message {
 pub(super) struct Head {
     pub(super) schema: SchemaRef,
     pub(super) warnings: Vec<String>,
+    pub(super) completeness: Option<Completeness>,
 }
 
 /// Ends a query's task with the interest in it.
@@ -66,6 +68,7 @@ pub(crate) enum Next {
 pub(crate) struct Answer {
     schema: SchemaRef,
     warnings: Vec<String>,
+    completeness: Option<Completeness>,
     limit: usize,
     clock: Clock,
     messages: mpsc::Receiver<Message>,
@@ -84,6 +87,7 @@ impl Answer {
             Message::Head(head) => Ok(Self {
                 schema: distinct_names(&head.schema),
                 warnings: head.warnings,
+                completeness: head.completeness,
                 limit,
                 clock,
                 messages,
@@ -104,6 +108,11 @@ impl Answer {
     /// What the reader must know about the rows.
     pub(crate) fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Whether the flows that it was made of are all there were; `None` if it was made of none.
+    pub(crate) fn completeness(&self) -> Option<&Completeness> {
+        self.completeness.as_ref()
     }
 
     /// Most rows of this answer.

@@ -7,10 +7,11 @@ use datafusion::common::ScalarValue;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 
-use crate::catalog::FLOWS;
+use crate::catalog::loss::Loss;
 use crate::catalog::snapshot::Snapshot;
 use crate::catalog::state::{Kind, State};
 use crate::catalog::table::Flows;
+use crate::catalog::{FLOWS, LOSS};
 use crate::error::QueryError;
 use crate::filter::Filter;
 
@@ -25,6 +26,32 @@ pub(crate) enum Request {
     Over(Snapshot, FlowsRequest),
     /// Objects of the clusters.
     State(StateRequest),
+    /// Entries of the loss ledger.
+    Loss(LossRequest),
+}
+
+/// Entries of the ledger, the latest first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LossRequest {
+    /// What was lost since then, nanoseconds since 1970.
+    pub(crate) since: Option<i64>,
+    /// What was lost before, nanoseconds since 1970.
+    pub(crate) until: Option<i64>,
+    /// How many.
+    pub(crate) limit: usize,
+}
+
+impl LossRequest {
+    pub(super) fn plan(self, loss: &Arc<Loss>) -> Result<LogicalPlan, QueryError> {
+        let mut plan = LogicalPlanBuilder::scan(LOSS, provider_as_source(loss.clone()), None)?;
+        let since = self.since.map(|since| col("end_time").gt_eq(time(since)));
+        let until = self.until.map(|until| col("time").lt(time(until)));
+        for condition in [since, until].into_iter().flatten() {
+            plan = plan.filter(condition)?;
+        }
+        let plan = plan.sort([col("time").sort(false, false)])?;
+        Ok(plan.limit(0, Some(self.limit))?.build()?)
+    }
 }
 
 /// The objects of one kind at one time.

@@ -78,7 +78,7 @@ fn order(text: Option<&str>) -> Result<Order, ApiError> {
     }
 }
 
-fn limit(text: Option<&str>) -> Result<usize, ApiError> {
+pub(super) fn limit(text: Option<&str>) -> Result<usize, ApiError> {
     let Some(text) = text else { return Ok(DEFAULT_LIMIT) };
     match text.parse() {
         Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),

@@ -30,6 +30,8 @@ pub(crate) enum Door {
     Flows,
     /// `GET /api/v1/policies`, `/api/v1/endpoints`.
     Objects,
+    /// `GET /api/v1/loss`.
+    Loss,
     /// `POST /api/v1/policies/explain`.
     Explain,
 }

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use futures::future::join_all;
 use serde_json::{Value, json};
 use weir_flow::schema::tables;
 use weir_service::admin::OPENMETRICS;
@@ -50,10 +51,14 @@ pub(super) async fn healthy() -> &'static str {
 /// Ready as soon as there is anything to answer from.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     let snapshots = app.engine.snapshots();
-    let relay = match snapshots.hot.relay().status().await {
-        Ok(_) => return "ready\n".into_response(),
-        Err(error) => error,
-    };
+    let answers = snapshots.sources.iter().map(async |source| source.relay.status().await);
+    let answers = join_all(answers).await;
+    let silent: Vec<String> =
+        answers.iter().filter_map(|answer| Some(answer.as_ref().err()?.to_string())).collect();
+    if silent.len() < answers.len() || answers.is_empty() {
+        return "ready\n".into_response();
+    }
+    let relay = silent.join("; ");
     match snapshots.store.newest().await {
         Ok(manifest) if manifest.version > 0 => {
             format!("ready, from the store alone: {relay}\n").into_response()

@@ -18,6 +18,9 @@ const ROW_LIMIT: &str = "weir-row-limit";
 /// What the reader must know about the rows, once for each.
 const WARNING: &str = "weir-warning";
 
+/// Of answers over flows: what is known to be missing, as JSON.
+const COMPLETENESS: &str = "weir-completeness";
+
 /// Runs a query and streams its answer; the query ends when the client goes away.
 pub(super) async fn reply(
     app: &Arc<App>,
@@ -44,6 +47,11 @@ pub(super) async fn reply(
         if let Ok(value) = HeaderValue::from_str(&printable) {
             headers.append(WARNING, value);
         }
+    }
+    if let Some(completeness) = answer.completeness()
+        && let Ok(value) = HeaderValue::from_str(&completeness.to_ascii())
+    {
+        headers.insert(COMPLETENESS, value);
     }
     let body = Body::from_stream(encode(answer, format, tally)?);
     Ok((headers, body).into_response())

@@ -1,48 +1,60 @@
 //! `GET /api/v1/status`: how the parts are, and loudly whether policies are enforced.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::State;
+use futures::future::join_all;
 use serde_json::{Value, json};
-use weir_flow::wire::{CollectorSeen, CollectorStatus, MAX_LISTED, RelayStatus};
+use weir_flow::wire::{CollectorSeen, CollectorStatus, MAX_LISTED};
 
 use super::App;
+use crate::catalog::range::TimeRange;
 
 /// A collector that was silent for longer does not count as alive; it speaks every few seconds.
 const ALIVE_NS: u64 = 30_000_000_000;
+/// Over which time it is told what is missing: a day.
+const COMPLETENESS_NS: i64 = 24 * 3_600_000_000_000;
 /// Most names in the one sentence.
 const MAX_NAMED: usize = 5;
 /// A collector that needs longer to put a cluster state in force has failed to.
 const BEHIND_MS: u64 = 5_000;
 
 pub(super) async fn status(State(app): State<Arc<App>>) -> Json<Value> {
-    let relay = app.engine.snapshots().hot.relay();
-    let answer = relay.status().await;
+    let sources = &app.engine.snapshots().sources;
+    let answers = join_all(sources.iter().map(async |source| source.relay.status().await)).await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos());
     let now = u64::try_from(now).unwrap_or(u64::MAX);
-    let enforcing = match &answer {
-        Ok(status) => enforcing(status, now),
-        Err(error) => json!({
-            "ok": false,
-            "summary": format!("UNKNOWN WHETHER POLICIES ARE ENFORCED: {error}"),
-        }),
+    let silent: Vec<String> =
+        answers.iter().filter_map(|answer| Some(answer.as_ref().err()?.to_string())).collect();
+    let enforcing = if silent.is_empty() {
+        let collectors = answers.iter().flatten().flat_map(|status| status.collectors.clone());
+        enforcing(&latest(collectors), now)
+    } else {
+        let why = silent.join("; ");
+        json!({"ok": false, "summary": format!("UNKNOWN WHETHER POLICIES ARE ENFORCED: {why}")})
     };
-    let relay = match answer {
-        Ok(status) => json!({"address": relay.address(), "reachable": true, "status": status}),
-        Err(error) => json!({
-            "address": relay.address(),
-            "reachable": false,
-            "error": error.to_string(),
-        }),
-    };
+    let mut relays = sources.iter().zip(answers).map(|(source, answer)| {
+        let address = source.relay.address();
+        match answer {
+            Ok(status) => json!({"address": address, "reachable": true, "status": status}),
+            Err(error) => {
+                json!({"address": address, "reachable": false, "error": error.to_string()})
+            }
+        }
+    });
+    let from_ns = i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(COMPLETENESS_NS);
+    let completeness = app.engine.completeness(TimeRange { from_ns, ..TimeRange::ALL }).await;
     let limits = app.engine.limits();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": app.started.elapsed().as_secs(),
         "enforcing": enforcing,
-        "relay": relay,
+        "completeness": completeness,
+        "relay": relays.next(),
+        "other_relays": relays.collect::<Vec<Value>>(),
         "queries": {"running": app.engine.running()},
         "limits": {
             "memory_bytes": limits.memory_bytes,
@@ -56,19 +68,13 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 /// Whether every pod that a policy selects is guarded, in one sentence and in numbers.
-fn enforcing(status: &RelayStatus, now_ns: u64) -> Value {
+fn enforcing(collectors: &[CollectorSeen], now_ns: u64) -> Value {
     let alive = |seen: &&CollectorSeen| now_ns.saturating_sub(seen.last_seen_ns) <= ALIVE_NS;
-    let silent: Vec<&str> = status
-        .collectors
-        .iter()
-        .filter(|seen| !alive(seen))
-        .map(|seen| seen.collector.as_str())
-        .collect();
-    let statuses =
-        || status.collectors.iter().filter(alive).filter_map(|seen| seen.status.as_ref());
+    let silent: Vec<&str> =
+        collectors.iter().filter(|seen| !alive(seen)).map(|seen| seen.collector.as_str()).collect();
+    let statuses = || collectors.iter().filter(alive).filter_map(|seen| seen.status.as_ref());
     // What a silent collector said last still tells whether there is anything to enforce.
-    let policies = status
-        .collectors
+    let policies = collectors
         .iter()
         .filter_map(|seen| seen.status.as_ref())
         .map(|status| status.policies)
@@ -91,7 +97,7 @@ fn enforcing(status: &RelayStatus, now_ns: u64) -> Value {
         .map(|status| format!("{} ({} s)", name(status), status.behind_ms.unwrap_or(0) / 1_000))
         .collect();
     let audited: Vec<String> = statuses().filter(|status| status.modes.audit).map(name).collect();
-    let collectors = status.collectors.len();
+    let collectors = collectors.len();
     let living = collectors - silent.len();
 
     let mut wrong = Vec::new();
@@ -135,6 +141,18 @@ fn enforcing(status: &RelayStatus, now_ns: u64) -> Value {
         "problem_count": problem_count,
         "problems": problems,
     })
+}
+
+/// Each collector as the relay knows it that heard of it last: a collector may change its relay.
+fn latest(seen: impl Iterator<Item = CollectorSeen>) -> Vec<CollectorSeen> {
+    let mut latest: BTreeMap<String, CollectorSeen> = BTreeMap::new();
+    for seen in seen {
+        let newer = |known: &CollectorSeen| known.last_seen_ns < seen.last_seen_ns;
+        if latest.get(&seen.collector).is_none_or(newer) {
+            latest.insert(seen.collector.clone(), seen);
+        }
+    }
+    latest.into_values().collect()
 }
 
 /// An older collector sends only the list.
@@ -184,9 +202,8 @@ mod tests {
         }
     }
 
-    fn check(collectors: Vec<CollectorSeen>, ok: bool, summary: &str) {
-        let status = RelayStatus { collectors, ..RelayStatus::default() };
-        let enforcing = enforcing(&status, NOW);
+    fn check(collectors: &[CollectorSeen], ok: bool, summary: &str) {
+        let enforcing = enforcing(collectors, NOW);
         assert_eq!(enforcing["ok"], ok, "{enforcing}");
         assert_eq!(enforcing["summary"], summary);
     }
@@ -194,18 +211,18 @@ mod tests {
     #[test]
     fn it_shouts_when_policies_are_not_enforced() {
         check(
-            vec![seen("a", 0, &[]), seen("b", 1_000, &[])],
+            &[seen("a", 0, &[]), seen("b", 1_000, &[])],
             true,
             "2 policies are enforced on 6 pods by 2 collectors",
         );
-        check(vec![], false, "NO COLLECTOR HAS EVER REPORTED: no policy is known to be enforced");
+        check(&[], false, "NO COLLECTOR HAS EVER REPORTED: no policy is known to be enforced");
         check(
-            vec![seen("a", 60_000_000_000, &[])],
+            &[seen("a", 60_000_000_000, &[])],
             false,
             "NO COLLECTOR IS ALIVE: changed policies are not enforced",
         );
         check(
-            vec![seen("a", 0, &["x/y: no veth"]), seen("b", 60_000_000_000, &[])],
+            &[seen("a", 0, &["x/y: no veth"]), seen("b", 60_000_000_000, &[])],
             false,
             "COLLECTORS ARE SILENT: b; 1 PODS ARE NOT ENFORCED",
         );
@@ -225,15 +242,15 @@ mod tests {
             status.unenforced_count = 5_000;
             status.unenforced_pods = (0..100).map(|n| format!("x/{n}: no veth")).collect();
         });
-        check(many.clone(), false, "5000 PODS ARE NOT ENFORCED");
+        check(&many, false, "5000 PODS ARE NOT ENFORCED");
         let collectors = [many.clone(), many].concat();
-        let answer = enforcing(&RelayStatus { collectors, ..RelayStatus::default() }, NOW);
+        let answer = enforcing(&collectors, NOW);
         assert_eq!(answer["unenforced_count"], 10_000);
         assert_eq!(answer["unenforced_pods"].as_array().unwrap().len(), 100);
         let silent = (0..7).map(|n| seen(&format!("lab/n{n}"), 60_000_000_000, &[]));
-        let collectors = silent.chain([seen("lab/alive", 0, &[])]).collect();
+        let collectors: Vec<_> = silent.chain([seen("lab/alive", 0, &[])]).collect();
         check(
-            collectors,
+            &collectors,
             false,
             "COLLECTORS ARE SILENT: lab/n0, lab/n1, lab/n2, lab/n3, lab/n4 and 2 more",
         );
@@ -242,7 +259,7 @@ mod tests {
     #[test]
     fn denies_that_do_not_work_and_old_policies_are_shouted() {
         check(
-            with(|status| {
+            &with(|status| {
                 let message = "a packet to a closed port passed".into();
                 status.self_test = Some(SelfTest { passed: false, message, time_ns: 1 });
             }),
@@ -250,18 +267,18 @@ mod tests {
             "DENIES WERE SEEN NOT TO WORK ON: lab/n1 (a packet to a closed port passed)",
         );
         check(
-            with(|status| status.behind_ms = Some(12_345)),
+            &with(|status| status.behind_ms = Some(12_345)),
             false,
             "OLDER POLICIES THAN THE CLUSTER'S ARE IN FORCE ON: lab/n1 (12 s)",
         );
         // It takes a moment to put a state in force.
         check(
-            with(|status| status.behind_ms = Some(40)),
+            &with(|status| status.behind_ms = Some(40)),
             true,
             "2 policies are enforced on 3 pods by 1 collectors",
         );
         check(
-            with(|status| status.modes = Modes { audit: true, ..Modes::default() }),
+            &with(|status| status.modes = Modes { audit: true, ..Modes::default() }),
             true,
             "2 policies are enforced on 3 pods by 1 collectors; audit only, denies pass on: lab/n1",
         );

@@ -17,7 +17,6 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::stream::{self, Stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use weir_flow::manifest::Manifest;
 
 use super::App;
 use super::error::ApiError;
@@ -54,7 +53,7 @@ pub(super) async fn tail(
     let filter = parameters.filter.as_deref().map(filter::parse).transpose()?.flatten();
     let mut follower = Follower::admit(app, filter)?;
     // What is there already is the past; if the relay cannot say now, all it has later is new.
-    if let Ok(view) = follower.app.engine.snapshots().hot.refresh().await {
+    if let Ok(view) = follower.app.engine.snapshots().sources[0].flows.refresh().await {
         follower.seen = Some(Seen::of(&view));
     }
     let events = stream::unfold(follower, async |mut follower| {
@@ -125,7 +124,7 @@ impl Follower {
     }
 
     async fn new_rows(&mut self) -> Result<Vec<Event>, QueryError> {
-        let view = self.app.engine.snapshots().hot.refresh().await;
+        let view = self.app.engine.snapshots().sources[0].flows.refresh().await;
         let view = view.map_err(|error| QueryError::Unavailable(error.to_string()))?;
         let seen = self.seen;
         let mut events = Vec::new();
@@ -139,7 +138,7 @@ impl Follower {
             self.seen = now_seen;
             return Ok(events);
         }
-        let snapshot = Snapshot { hot, stored: Arc::new(Manifest::default()), warnings: vec![] };
+        let snapshot = Snapshot { hot, ..Snapshot::default() };
         let limit = self.app.engine.limits().max_rows;
         let flows = FlowsRequest {
             filter: self.filter.clone(),

@@ -321,7 +321,7 @@ async fn wrong_settings_are_named() {
     let error = refused(QueryConfig { store: file.clone().into(), ..good.clone() }).await;
     assert!(error.contains(file.to_str().unwrap()), "{error}");
     for relay in ["127.0.0.1:4246", "ftp://x", "http://", "unix://"] {
-        let error = refused(QueryConfig { relay: relay.into(), ..good.clone() }).await;
+        let error = refused(QueryConfig { relays: vec![relay.into()], ..good.clone() }).await;
         assert!(error.contains("http://host:port or unix:///path"), "{error}");
     }
 }
@@ -332,7 +332,7 @@ async fn the_service_stops_when_told_even_while_it_answers() {
     let config = QueryConfig {
         http: "127.0.0.1:0".parse().unwrap(),
         store: directory.path().into(),
-        relay: "http://127.0.0.1:1".into(),
+        relays: vec!["http://127.0.0.1:1".into()],
         limits: Limits { threads: 1, ..Limits::default() },
     };
     let query = Query::bind(config).await.unwrap();

@@ -14,7 +14,8 @@ pub(crate) fn encode(
     format: Format,
     tally: Tally,
 ) -> Result<impl Stream<Item = Result<Bytes, QueryError>> + Send + 'static, QueryError> {
-    let encoder = Encoder::new(format, answer.schema()).map_err(|error| internal(&error))?;
+    let encoder = Encoder::new(format, answer.schema(), answer.completeness())
+        .map_err(|error| internal(&error))?;
     let writing = Writing { answer, encoder, tally, rows: 0, place: Place::Begin };
     Ok(stream::try_unfold(writing, async |mut writing| {
         let chunk = writing.chunk().await?;
@@ -89,6 +90,7 @@ impl Writing {
             truncated,
             limit: self.answer.limit(),
             warnings: self.answer.warnings(),
+            completeness: self.answer.completeness(),
             error,
         };
         self.encoder.end(&summary)

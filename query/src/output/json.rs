@@ -54,6 +54,7 @@ impl Json {
             "elapsed_ms": milliseconds(summary),
             "truncated": summary.truncated,
             "warnings": warnings(summary),
+            "completeness": summary.completeness,
         });
         if let Some(error) = summary.error {
             tail["error"] = ApiError::from(error.clone()).object();
@@ -77,6 +78,9 @@ pub(super) fn last_line(summary: &Summary<'_>) -> Bytes {
     if summary.truncated {
         line.insert("truncated".into(), true.into());
         line.insert("warnings".into(), json!(warnings(summary)));
+    }
+    if let Some(completeness) = summary.completeness.filter(|told| !told.complete) {
+        line.insert("completeness".into(), json!(completeness));
     }
     if line.is_empty() {
         return Bytes::new();

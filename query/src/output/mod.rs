@@ -8,7 +8,7 @@ mod tests;
 
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
@@ -17,7 +17,11 @@ use bytes::Bytes;
 pub(crate) use encode::encode;
 pub(crate) use json::{lines, type_name};
 
+use crate::catalog::completeness::Completeness;
 use crate::error::QueryError;
+
+/// Key of the completeness in the metadata of an Arrow stream's schema.
+const COMPLETENESS: &str = "weir.completeness";
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +87,8 @@ pub(crate) struct Summary<'a> {
     pub(crate) truncated: bool,
     pub(crate) limit: usize,
     pub(crate) warnings: &'a [String],
+    /// Of answers over flows.
+    pub(crate) completeness: Option<&'a Completeness>,
     /// What broke it off after rows were sent.
     pub(crate) error: Option<&'a QueryError>,
 }
@@ -96,12 +102,23 @@ pub(crate) enum Encoder {
 }
 
 impl Encoder {
-    pub(crate) fn new(format: Format, schema: &SchemaRef) -> Result<Self, ArrowError> {
+    /// `completeness` goes into the schema's metadata where the format has such.
+    pub(crate) fn new(
+        format: Format,
+        schema: &SchemaRef,
+        completeness: Option<&Completeness>,
+    ) -> Result<Self, ArrowError> {
         Ok(match format {
             Format::Json => Self::Json(json::Json::new(schema)),
             Format::NdJson => Self::NdJson,
             Format::Csv => Self::Csv(csv::Csv::new(schema)),
-            Format::Arrow => Self::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
+            Format::Arrow => {
+                let mut schema = Schema::clone(schema);
+                if let Some(completeness) = completeness {
+                    schema.metadata.insert(COMPLETENESS.into(), completeness.to_ascii());
+                }
+                Self::Arrow(Box::new(StreamWriter::try_new(Vec::new(), &schema)?))
+            }
         })
     }
 
@@ -128,7 +145,8 @@ impl Encoder {
         }
     }
 
-    /// What stands behind the last row. CSV and Arrow have no place for a summary.
+    /// What stands behind the last row. CSV and Arrow have no place for a summary;
+    /// theirs is in the response's headers.
     pub(crate) fn end(&mut self, summary: &Summary<'_>) -> Result<Bytes, ArrowError> {
         match self {
             Self::Json(json) => Ok(json.end(summary)),

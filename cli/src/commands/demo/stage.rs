@@ -107,7 +107,7 @@ impl Stage {
         let ingest = relay.ingest_address();
         let config = QueryConfig {
             http,
-            relay: format!("http://{ingest}"),
+            relays: vec![format!("http://{ingest}")],
             store: store.into(),
             ..QueryConfig::default()
         };

@@ -1,0 +1,67 @@
+//! What the tables of one query share: one snapshot, taken when the first of them is scanned, and
+//! over which time flows were asked for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OnceCell;
+use weir_flow::schema::loss::LossRow;
+
+use super::completeness::Completeness;
+use super::range::TimeRange;
+use super::snapshot::{Snapshot, Snapshots};
+use crate::error::QueryError;
+
+/// One query's moment.
+#[derive(Debug)]
+pub(crate) struct Moment {
+    snapshots: Arc<Snapshots>,
+    snapshot: OnceCell<Snapshot>,
+    asked: Mutex<Option<TimeRange>>,
+}
+
+impl Moment {
+    pub(crate) fn new(snapshots: Arc<Snapshots>) -> Arc<Self> {
+        Arc::new(Self { snapshots, snapshot: OnceCell::new(), asked: Mutex::default() })
+    }
+
+    /// That of a snapshot that is there already.
+    pub(crate) fn over(snapshots: Arc<Snapshots>, snapshot: Snapshot) -> Arc<Self> {
+        let snapshot = OnceCell::new_with(Some(snapshot));
+        Arc::new(Self { snapshots, snapshot, asked: Mutex::default() })
+    }
+
+    /// The snapshot.
+    pub(crate) async fn snapshot(&self) -> Result<&Snapshot, QueryError> {
+        self.snapshot.get_or_try_init(|| self.snapshots.take()).await
+    }
+
+    /// Notes that flows of that time are read.
+    pub(super) fn reads(&self, range: TimeRange) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        *asked = Some(asked.map_or(range, |asked| asked.or(range)));
+    }
+
+    /// What the answer must say about itself; known once the query is planned.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.snapshot.get().map(Snapshot::warnings).unwrap_or_default()
+    }
+
+    /// Whether what was read is all of it; known once the query is planned. `None`: it reads no
+    /// flows.
+    pub(crate) async fn completeness(&self) -> Option<Completeness> {
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let range = asked?;
+        Some(self.completeness_of(range).await)
+    }
+
+    /// The same for a time that nobody asked flows of.
+    pub(crate) async fn completeness_of(&self, range: TimeRange) -> Completeness {
+        let told = async || -> Result<Completeness, QueryError> {
+            let snapshot = self.snapshot().await?;
+            let ledger = &self.snapshots.ledger;
+            let rows: Vec<LossRow> = ledger.rows(&self.snapshots.store, snapshot, range).await?;
+            Ok(Completeness::of(range, &rows, &snapshot.unreachable))
+        };
+        told().await.unwrap_or_else(|error| Completeness::unknown(range, &error.to_string()))
+    }
+}
