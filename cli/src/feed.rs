@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_collector::join::Joined;
+use weir_collector::ledger::{Class, Tally};
 use weir_collector::uplink::{OutboxHandle, Uplink};
 use weir_flow::wire::CollectorStatus;
 
@@ -66,11 +67,12 @@ impl Feed {
 
     /// Hands over a batch, as soon as there is room.
     pub(crate) async fn push(&self, batch: RecordBatch) -> anyhow::Result<()> {
-        while self.outbox.state().bytes > HIGH_BYTES {
+        while self.outbox.state().bytes > HIGH_BYTES as u64 {
             tokio::time::sleep(POLL).await;
         }
         let (rows, now) = (batch.num_rows() as u64, Instant::now());
-        self.outbox.push(&Joined { batch, has_denies: true })?;
+        let tally = Tally { rows, ..Tally::default() };
+        self.outbox.push(&Joined { batch, class: Class::Denies, tally })?;
         let mut pushed = lock(&self.pushed);
         pushed.rows += rows;
         let up_to = pushed.rows;

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use weir_flow::wire::{
     CollectorStatus, Loss, MAX_LISTED, MAX_LISTED_PODS, MapUsage, Modes, PodStatus, SelfTest,
+    SpoolStatus,
 };
 
 /// Label of a counter by name.
@@ -52,7 +53,10 @@ pub(crate) struct Health {
     unenforced: Gauge,
     problems_gauge: Gauge,
     unacknowledged_rows: Gauge,
-    unacknowledged_bytes: Gauge,
+    spool_bytes: Gauge,
+    spool_limit_bytes: Gauge,
+    spool_segments: Gauge,
+    spool_oldest_seconds: Gauge,
     journal_bytes: Gauge,
     unrecorded_rows: Gauge,
     relay_connected: Gauge<i64, AtomicI64>,
@@ -69,6 +73,7 @@ struct Words {
     /// Since when the cluster state is another than the one in force.
     behind: Option<Instant>,
     maps: BTreeMap<String, MapUsage>,
+    spool: SpoolStatus,
     problems: BTreeMap<&'static str, Vec<String>>,
     /// By stage and unit.
     lost: BTreeMap<(&'static str, &'static str), u64>,
@@ -114,10 +119,13 @@ impl Health {
             "Rows waiting for the relay",
             self.unacknowledged_rows.clone(),
         );
+        r.register("spool_bytes", "Bytes waiting for the relay", self.spool_bytes.clone());
+        r.register("spool_limit_bytes", "Most of them", self.spool_limit_bytes.clone());
+        r.register("spool_segments", "Files of the spool", self.spool_segments.clone());
         r.register(
-            "unacknowledged_bytes",
-            "Bytes waiting for the relay",
-            self.unacknowledged_bytes.clone(),
+            "spool_oldest_seconds",
+            "Age of the oldest row waiting for the relay",
+            self.spool_oldest_seconds.clone(),
         );
         r.register(
             "relay_connected",
@@ -222,9 +230,15 @@ impl Health {
     }
 
     /// What waits for the relay.
-    pub(crate) fn set_unacknowledged(&self, rows: u64, bytes: usize) {
-        self.unacknowledged_rows.set(i64::try_from(rows).unwrap_or(i64::MAX));
-        self.unacknowledged_bytes.set(gauge(bytes));
+    pub(crate) fn set_unacknowledged(&self, rows: u64, spool: SpoolStatus) {
+        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.unacknowledged_rows.set(gauge(rows));
+        self.spool_bytes.set(gauge(spool.bytes));
+        self.spool_limit_bytes.set(gauge(spool.limit_bytes));
+        self.spool_segments.set(gauge(spool.segments));
+        self.spool_oldest_seconds.set(gauge(spool.oldest_ms / 1_000));
+        self.set_lost("spool", "verdicts", spool.given_up);
+        self.words().spool = spool;
     }
 
     /// How large the journal is, and how many rows it should tell of and does not.
@@ -234,6 +248,11 @@ impl Health {
     }
 
     /// Whether the relay is connected.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.relay_connected.get() != 0
+    }
+
+    /// The relay is connected, or not.
     pub(crate) fn set_connected(&self, connected: bool) {
         self.relay_connected.set(i64::from(connected));
     }
@@ -268,6 +287,7 @@ impl Health {
             maps: words.maps.values().cloned().collect(),
             unacknowledged_rows: self.unacknowledged_rows.get().unsigned_abs(),
             unrecorded_rows: self.unrecorded_rows.get().unsigned_abs(),
+            spool: words.spool.clone(),
             lost: lost.collect(),
             problem_count: problems.clone().count() as u64,
             problems: problems.take(MAX_LISTED).cloned().collect(),

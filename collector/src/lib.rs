@@ -8,6 +8,7 @@
 //! | [`kernel`] | programs, maps, rings and tables |
 //! | [`directory`] | who an address or endpoint was, and which rules a rule set holds |
 //! | [`join`] | events and counters with names, as Arrow batches |
+//! | [`ledger`] | what is in no row, counted |
 //! | [`uplink`] | to the relay, and kept until it has them |
 //! | `objects` | the cluster's objects, each version, to the relay |
 //! | [`node_state`] | what a node's next collector needs to know |
@@ -21,6 +22,7 @@ mod health;
 pub mod join;
 mod journal;
 pub mod kernel;
+pub mod ledger;
 pub mod logging;
 mod netlink;
 pub mod node_state;
@@ -28,5 +30,7 @@ mod objects;
 pub mod source;
 pub mod uplink;
 
-pub use collector::{Collector, CollectorConfig, CollectorError, Uninstalled, uninstall};
+pub use collector::{
+    Collector, CollectorConfig, CollectorError, SpoolFsync, Uninstalled, uninstall,
+};
 pub use enforcer::Enforcer;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `lock` | held by the collector that runs, with its process id |
 //! | `numbers` | what the numbers in the kernel's maps mean: [`enforcer`](crate::enforcer) |
-//! | `rows/journal` | which rows the relay does not have yet, and what they were made of |
+//! | `rows/` | which rows the relay does not have yet, and what they were made of: `journal` |
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};

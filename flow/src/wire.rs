@@ -214,6 +214,8 @@ pub struct CollectorStatus {
     pub maps: Vec<MapUsage>,
     /// Rows waiting for an acknowledgement.
     pub unacknowledged_rows: u64,
+    /// What keeps them.
+    pub spool: SpoolStatus,
     /// Rows that a kill of the collector would lose or repeat; 0 unless its journal cannot be
     /// written.
     pub unrecorded_rows: u64,
@@ -278,6 +280,23 @@ pub struct PodStatus {
     /// Why it is not enforced.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub why: String,
+}
+
+/// What a collector keeps until the relay has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SpoolStatus {
+    /// Bytes in use.
+    pub bytes: u64,
+    /// Most bytes it may use.
+    pub limit_bytes: u64,
+    /// Files on disk; 0 if everything is in memory.
+    pub segments: u64,
+    /// Age of the oldest row, milliseconds.
+    pub oldest_ms: u64,
+    /// Verdicts whose rows the collector has given up since it began, for want of room or because
+    /// they were damaged.
+    pub given_up: u64,
 }
 
 /// A map of the kernel.

@@ -13,7 +13,7 @@ use weir_collector::enforcer::{Established, Startup};
 use weir_collector::kernel::{DEFAULT_PINS, safe_name};
 use weir_collector::logging::LogFile;
 use weir_collector::node_state::DEFAULT_STATE;
-use weir_collector::{Collector, CollectorConfig, uninstall};
+use weir_collector::{Collector, CollectorConfig, SpoolFsync, uninstall};
 use weir_service::admin::Readiness;
 use weir_service::settings::{self, Period, required};
 use weir_service::shutdown::Parts;
@@ -84,9 +84,16 @@ struct CollectorSettings {
     /// Older log files that are kept [default: 5].
     #[arg(long, value_name = "N")]
     log_files_kept: Option<u32>,
-    /// Bytes kept until the relay has acknowledged them [default: 67108864].
+    /// Bytes in memory kept until the relay has acknowledged them, without a state directory
+    /// [default: 67108864].
     #[arg(long, value_name = "BYTES")]
     unacknowledged_bytes: Option<usize>,
+    /// Bytes in the state directory kept until the relay has acknowledged them [default: 1073741824].
+    #[arg(long, value_name = "BYTES")]
+    spool_bytes: Option<u64>,
+    /// When they are made to outlive a machine that loses power [default: interval].
+    #[arg(long, value_enum)]
+    spool_fsync: Option<FsyncSetting>,
     /// Address of /metrics, /healthz and /readyz; none without it.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
@@ -104,6 +111,17 @@ enum StartupSetting {
 enum EstablishedSetting {
     Keep,
     Cut,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum FsyncSetting {
+    /// When the system likes.
+    Never,
+    /// Every second.
+    Interval,
+    /// Each batch before it counts.
+    Batch,
 }
 
 impl CollectorCommand {
@@ -169,6 +187,13 @@ impl CollectorSettings {
         });
         config.unacknowledged_bytes =
             self.unacknowledged_bytes.unwrap_or(config.unacknowledged_bytes);
+        config.spool_bytes = self.spool_bytes.unwrap_or(config.spool_bytes);
+        config.spool_fsync = match self.spool_fsync {
+            Some(FsyncSetting::Never) => SpoolFsync::Never,
+            Some(FsyncSetting::Interval) => SpoolFsync::Interval,
+            Some(FsyncSetting::Batch) => SpoolFsync::Batch,
+            None => config.spool_fsync,
+        };
         Ok(config)
     }
 }

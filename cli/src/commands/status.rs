@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
-use weir_flow::wire::{CollectorSeen, MapUsage, Modes, PodStatus, RelayStatus};
+use weir_flow::wire::{CollectorSeen, MapUsage, Modes, PodStatus, RelayStatus, SpoolStatus};
 
 use crate::client::{Client, Server};
 use crate::completeness::Completeness;
@@ -130,6 +130,7 @@ fn collector_lines(seen: &CollectorSeen, pods: bool) -> Vec<String> {
     if let Some(behind) = status.behind_ms {
         lines.push(format!("  !! behind the cluster's policies for {} ms", behind));
     }
+    lines.extend(spool_line(&status.spool));
     let lost = status.lost.iter().filter(|loss| loss.count > 0);
     lines.extend(
         lost.map(|loss| format!("  !! lost {} {} at {}", loss.count, loss.unit, loss.stage)),
@@ -145,6 +146,22 @@ fn collector_lines(seen: &CollectorSeen, pods: bool) -> Vec<String> {
     }
     lines
 }
+
+/// What waits for the relay, unless that is only what is on its way.
+fn spool_line(spool: &SpoolStatus) -> Option<String> {
+    (spool.oldest_ms >= SPOOL_SHOWN_MS).then(|| {
+        format!(
+            "  spool: {} of {} bytes in {} files, the oldest row is {} s old",
+            spool.bytes,
+            spool.limit_bytes,
+            spool.segments,
+            spool.oldest_ms / 1_000
+        )
+    })
+}
+
+/// Age from which on waiting rows are worth a line.
+const SPOOL_SHOWN_MS: u64 = 10_000;
 
 fn mode_words(modes: &Modes) -> String {
     let word = |text: &str| if text.is_empty() { "?".to_owned() } else { text.to_owned() };
@@ -211,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_marked() {
-        let lost = |count| Loss { stage: "uplink".into(), unit: "rows".into(), count };
+        let lost = |count| Loss { stage: "spool".into(), unit: "verdicts".into(), count };
         let status = CollectorStatus {
             enforced_pods: 3,
             policies: 1,

@@ -38,8 +38,13 @@ pub struct CollectorConfig {
     pub pins: Option<PathBuf>,
     /// Directory for what the node's next collector needs to know; pins need one. Default none.
     pub state: Option<PathBuf>,
-    /// Bytes kept until the relay has acknowledged them. Default 64 MiB.
+    /// Bytes in memory kept until the relay has acknowledged them, without a state directory.
+    /// Default 64 MiB.
     pub unacknowledged_bytes: usize,
+    /// The same in the state directory, where there is one. Default 1 GiB.
+    pub spool_bytes: u64,
+    /// When what is in the state directory is made to outlive the machine. Default interval.
+    pub spool_fsync: SpoolFsync,
     /// How long the relay has for the last acknowledgements when the collector is told to stop.
     /// Default 5 s.
     pub drain: Duration,
@@ -67,9 +72,24 @@ impl CollectorConfig {
             pins: None,
             state: None,
             unacknowledged_bytes: 64 << 20,
+            spool_bytes: 1 << 30,
+            spool_fsync: SpoolFsync::default(),
             drain: Duration::from_secs(5),
         }
     }
+}
+
+/// When the spool is synced. A collector that is killed loses nothing either way; this is about
+/// machines that lose power.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SpoolFsync {
+    /// When the system likes: what it had not written yet is lost, usually up to half a minute.
+    Never,
+    /// Every second: what came in the last one or two is lost.
+    #[default]
+    Interval,
+    /// Each batch, before it counts: nothing is lost that left rings and tables.
+    Batch,
 }
 
 /// Why a collector cannot start or go on.

@@ -2,13 +2,24 @@
 
 use std::io;
 
+use std::sync::Arc;
+
+use super::config::SpoolFsync;
+use super::rows::Resumed;
 use super::{CollectorConfig, CollectorError};
-use crate::journal::{Directory, Journal, KernelPart, Maps, Restored, SLACK_BYTES};
-use crate::kernel::{RingReader, TableScanner};
-use crate::uplink::OutboxHandle;
+use crate::journal::{Directory, Journal, KernelPart, Maps, Restored, Sizes};
+use crate::kernel::{MonotonicClock, RingReader, Stats, TableScanner};
+use crate::ledger::{Accounts, Pending, Span, stage, unit, verdict};
+use crate::uplink::{Limits, OutboxHandle};
 
 /// Name of the journal's directory in the node's.
 const DIRECTORY: &str = "rows";
+/// Bytes of the journal's steps that are always worth keeping.
+const SLACK_BYTES: u64 = 16 << 20;
+/// Bytes of batches in memory while they cannot be written to the state directory.
+const MEMORY_BYTES: usize = 8 << 20;
+/// Least and most bytes of a segment.
+const SEGMENT_BYTES: (u64, u64) = (64 << 10, 8 << 20);
 
 /// Rings, tables and outbox, each where the last collector was.
 pub(super) struct Left {
@@ -16,21 +27,22 @@ pub(super) struct Left {
     pub(super) scanner: TableScanner,
     pub(super) outbox: OutboxHandle,
     pub(super) journal: Journal,
-    /// Where rings and tables are.
-    pub(super) kernel: KernelPart,
+    /// For the stage that makes rows.
+    pub(super) resumed: Resumed,
 }
 
 impl Left {
-    /// Reads the journal.
+    /// Reads the journal. `stats`: what the programs have counted before this collector.
     pub(super) fn resume(
         config: &CollectorConfig,
         reader: RingReader,
         scanner: TableScanner,
+        stats: &Stats,
     ) -> Result<Self, CollectorError> {
         let Some(state) = &config.state else {
-            let kernel = KernelPart { positions: reader.positions(), ..KernelPart::default() };
-            let outbox = OutboxHandle::new(config.unacknowledged_bytes);
-            return Ok(Self { reader, scanner, outbox, journal: Journal::none(), kernel });
+            let limits = Limits { stored_bytes: 0, memory_bytes: config.unacknowledged_bytes };
+            let restored = Restored::default();
+            return Self::go_on(limits, Journal::none(), restored, reader, scanner, stats);
         };
         let [denies, verdicts] = reader.map_ids()?;
         let [conntrack, closed, deny_table] = scanner.map_ids()?;
@@ -39,19 +51,25 @@ impl Left {
             source,
         })?;
         let maps = Maps { boot, ids: [denies, verdicts, conntrack, closed, deny_table] };
-        let store = Box::new(Directory::new(&state.join(DIRECTORY)));
-        let (journal, restored) = Journal::open(store, maps, SLACK_BYTES);
-        Self::go_on(config.unacknowledged_bytes, journal, restored, reader, scanner)
+        let durable = config.spool_fsync != SpoolFsync::Never;
+        let files = Arc::new(Directory::new(&state.join(DIRECTORY), durable));
+        let (least, most) = SEGMENT_BYTES;
+        let segment = (config.spool_bytes / 64).clamp(least, most);
+        let (journal, restored) = Journal::open(files, maps, Sizes { slack: SLACK_BYTES, segment });
+        let limits = Limits { stored_bytes: config.spool_bytes, memory_bytes: MEMORY_BYTES };
+        Self::go_on(limits, journal, restored, reader, scanner, stats)
     }
 
     /// From what the journal says.
     pub(super) fn go_on(
-        limit_bytes: usize,
+        limits: Limits,
         journal: Journal,
         mut restored: Restored,
         mut reader: RingReader,
         mut scanner: TableScanner,
+        stats: &Stats,
     ) -> Result<Self, CollectorError> {
+        let mut ledger = Pending::resume(std::mem::take(&mut restored.pending));
         let mut kernel = KernelPart::default();
         if let Some(left) = &mut restored.kernel {
             kernel = std::mem::take(left);
@@ -59,6 +77,16 @@ impl Left {
             scanner.resume(std::mem::take(&mut kernel.totals), &kernel.mark)?;
         }
         kernel.positions = reader.positions();
+        if kernel.accounts.is_none() && *stats == Stats::default() {
+            kernel.accounts = Some(Accounts::default());
+        }
+        if kernel.accounts.is_none() {
+            // These maps have counted, and what was told of it is lost.
+            let now_ns = MonotonicClock::sample().to_utc_ns(MonotonicClock::now_ns());
+            let span = Span { from_ns: now_ns, to_ns: now_ns };
+            let kind = (stage::SPOOL, verdict::UNKNOWN, unit::BATCHES, "the journal is lost");
+            ledger.add(span, kind, 1);
+        }
         if journal.wants_snapshot() {
             kernel.totals = scanner.totals();
         }
@@ -68,8 +96,8 @@ impl Left {
             bytes = journal.len(),
             "goes on from the journal"
         );
-        let outbox = OutboxHandle::resume(limit_bytes, restored);
-        Ok(Self { reader, scanner, outbox, journal, kernel })
+        let outbox = OutboxHandle::resume(limits, restored, journal.reader());
+        Ok(Self { reader, scanner, outbox, journal, resumed: Resumed { kernel, ledger } })
     }
 }
 

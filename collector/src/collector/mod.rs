@@ -28,7 +28,7 @@ use crate::node_state::NodeState;
 use crate::objects::Teller;
 use crate::source::{ClusterSource, ManifestDirectory};
 use crate::uplink::{OutboxHandle, RelayAddress, StatusSource, Uplink};
-pub use config::{CollectorConfig, CollectorError};
+pub use config::{CollectorConfig, CollectorError, SpoolFsync};
 use left::Left;
 use report::Report;
 use rows::Rows;
@@ -40,6 +40,8 @@ pub use uninstall::{Uninstalled, uninstall};
 const WORK_AHEAD: usize = 16;
 /// Counters that are reported less often would be of no use, and idle connections end before.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
+/// Room for some segments.
+const LEAST_SPOOL_BYTES: u64 = 1 << 20;
 
 /// A collector that is ready to run: programs loaded, nothing attached.
 pub struct Collector {
@@ -73,6 +75,10 @@ impl Collector {
             let problem = "is longer than an hour";
             return Err(CollectorError::Setting { setting: "interval", problem });
         }
+        if config.spool_bytes < LEAST_SPOOL_BYTES {
+            let problem = "is less than a mebibyte";
+            return Err(CollectorError::Setting { setting: "spool_bytes", problem });
+        }
         if config.pins.is_some() && config.state.is_none() {
             let problem = "needs a state directory: what is pinned has no meaning without it";
             return Err(CollectorError::Setting { setting: "pins", problem });
@@ -105,7 +111,8 @@ impl Collector {
         let scanner = enforcer.kernel().scanner()?;
         let changes = Changes::listen().map_err(EnforceError::Network)?;
         let logger = logger(&config, &health)?;
-        let left = Left::resume(&config, reader, scanner)?;
+        let stats = enforcer.kernel().stats()?;
+        let left = Left::resume(&config, reader, scanner, &stats)?;
         Ok(Self { config, relay, source, enforcer, left, changes, health, state, logger })
     }
 
@@ -130,11 +137,11 @@ impl Collector {
         let Self { config, relay, source, enforcer, left, changes, health, state, logger } = self;
         // Held until the end.
         let _state = state;
-        let Left { reader, scanner, outbox, journal, kernel } = left;
+        let Left { reader, scanner, outbox, journal, resumed } = left;
         // Dropped with this future: then everything stops, orderly or not.
-        let tokens: [CancellationToken; 4] = Default::default();
+        let tokens: [CancellationToken; 5] = Default::default();
         let _guards = tokens.clone().map(CancellationToken::drop_guard);
-        let [stop_changes, stop_reader, stop_scanner, stop_uplink] = tokens;
+        let [stop_changes, stop_reader, stop_scanner, stop_uplink, stop_sync] = tokens;
 
         let directory = enforcer.directory();
         let enforcer = Arc::new(Mutex::new(enforcer));
@@ -149,7 +156,15 @@ impl Collector {
             let mut joiner = Joiner::new(&config.cluster, &config.node, directory);
             joiner.log_to(logger.clone());
             let (journal, releaser) = (journal.clone(), reader.releaser());
-            let rows = Rows::new(joiner, outbox.clone(), journal, releaser, health.clone(), kernel);
+            let rows = Rows::new(
+                joiner,
+                outbox.clone(),
+                journal,
+                config.spool_fsync,
+                releaser,
+                health.clone(),
+                resumed,
+            );
             progress = rows.progress.clone();
             Stage::start("weir-join", move || threads::join(&work_done, rows))?
         };
@@ -174,6 +189,11 @@ impl Collector {
                 threads::enforce(&enforcer, states, changes, &runtime, &health, report, &signals)
             })?
         };
+        let sync = {
+            let (journal, health, stop) = (journal.clone(), health.clone(), stop_sync.clone());
+            let fsync = config.spool_fsync;
+            Stage::start("weir-spool", move || threads::sync(&journal, fsync, &stop, &health))?
+        };
         let teller = Teller {
             relay: relay.clone(),
             cluster: config.cluster.clone(),
@@ -187,7 +207,7 @@ impl Collector {
         let mut uplink = tokio::spawn(uplink.run(stop_uplink.clone(), config.drain));
         let source = tokio::spawn(source.run(states, stop_changes.clone()));
 
-        let mut stages = [enforce, read, scan, join];
+        let mut stages = [enforce, read, scan, join, sync];
         let mut uplink_gone = false;
         let stopped_early = tokio::select! {
             () = shutdown.cancelled() => false,
@@ -202,7 +222,7 @@ impl Collector {
                 true
             }
         };
-        let [enforce, read, scan, join] = stages;
+        let [enforce, read, scan, join, sync] = stages;
         let mut results = Vec::new();
         stop_changes.cancel();
         let ended = source.await.map_err(|_| CollectorError::Ended("weir-source"));
@@ -221,6 +241,8 @@ impl Collector {
             results.push(("weir-objects", Err(CollectorError::Ended("weir-objects"))));
         }
         rows::settle(&journal, &outbox);
+        stop_sync.cancel();
+        results.push(sync.finish().await);
         tracing::info!(unacknowledged_rows = outbox.state().rows, "the collector has stopped");
         let mut failed =
             results.into_iter().filter_map(|(stage, result)| Some((stage, result.err()?)));
@@ -265,9 +287,8 @@ fn uplink(
         let (health, outbox) = (health.clone(), outbox.clone());
         let (cluster, node) = (config.cluster.clone(), config.node.clone());
         Arc::new(move || {
-            let waiting = outbox.state();
-            health.set_unacknowledged(waiting.rows, waiting.bytes);
-            health.set_lost("uplink", "rows", waiting.lost_rows);
+            let (rows, spool) = outbox.status();
+            health.set_unacknowledged(rows, spool);
             health.status(&cluster, &node)
         })
     };

@@ -1,26 +1,36 @@
 //! Rows on their way into batches: named, written down, and handed to the uplink.
 //!
 //! The order is what makes a killed collector harmless: first the journal has the rows with the
-//! ring positions and table totals that they stand for, then the outbox has them, and only then
+//! ring positions, table totals and ledger that they stand for, then the outbox has them, and only then
 //! is the kernel told that it may forget.
+//!
+//! When the disk is full, rows that wait for the relay go until there is room: the oldest allows
+//! first, then the oldest denies, never denies for allows.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arrow_flight::FlightData;
 use weir_abi::event::VerdictEvent;
 
+use super::config::SpoolFsync;
 use crate::health::Health;
 use crate::join::Joiner;
-use crate::journal::{Journal, KernelPart, Snapshot, Step};
-use crate::kernel::{ConnectionTotals, DenyTotals, Positions, RingReleaser, Scan, Totals};
-use crate::uplink::{OutboxHandle, parcel};
+use crate::journal::{self, Batch, BatchNumber, Journal, KernelPart, Snapshot, Step};
+use crate::kernel::{
+    ConnectionTotals, DenyTotals, MonotonicClock, Positions, RingReleaser, Scan, Stats, Totals,
+};
+use crate::ledger::{Accounts, Class, Malformed, Pending, Span, Tally, stage, unit, verdict};
+use crate::uplink::{FULL, OutboxHandle, encode, size};
 
 /// Most rows of a batch.
 const BATCH_ROWS: usize = 4_096;
 /// Longest time a row waits for others.
 const BATCH_AGE: Duration = Duration::from_millis(100);
+/// The same while no relay is there to get them.
+const BATCH_AGE_ALONE: Duration = Duration::from_secs(1);
 
 /// What the scanner and the stage that makes rows know of each other.
 #[derive(Debug, Default)]
@@ -53,18 +63,22 @@ pub(crate) fn lock(journal: &SharedJournal) -> MutexGuard<'_, Journal> {
 
 /// Writes down what became of batches.
 pub(crate) fn settle(journal: &SharedJournal, outbox: &OutboxHandle) {
-    let step = settled(outbox, Step::default());
-    if lock(journal).append(&step).is_err() {
+    let mut step = Step::default();
+    let mut journal = lock(journal);
+    add_news(outbox, &mut step);
+    if journal.append(&step).is_err() {
         // The next collector asks the relay.
         tracing::warn!("the journal does not say what the relay has");
+        return;
     }
+    let gone = journal.drop_unused(outbox.lock().unused());
+    outbox.lock().forget(&gone);
 }
 
-fn settled(outbox: &OutboxHandle, mut step: Step) -> Step {
-    let mut outbox = outbox.lock();
-    step.settled = outbox.settled();
-    step.lost_rows = outbox.lost_rows();
-    step
+fn add_news(outbox: &OutboxHandle, step: &mut Step) {
+    let news = outbox.lock().news();
+    step.batches.extend(news.batches);
+    step.acknowledged.extend(news.acknowledged);
 }
 
 /// A scan's report.
@@ -74,6 +88,8 @@ pub(crate) struct ScanReport {
     pub(crate) number: u64,
     /// What was reported up to and including it, if that was wanted.
     pub(crate) totals: Option<Totals>,
+    /// Read before the scan began.
+    pub(crate) stats: Stats,
 }
 
 /// The stage between reports and outbox.
@@ -84,10 +100,16 @@ pub(crate) struct Rows {
     pub(crate) releaser: RingReleaser,
     pub(crate) progress: Arc<Progress>,
     pub(crate) health: Arc<Health>,
-    pending: Pending,
+    fsync: SpoolFsync,
+    pending: Waiting,
+    ledger: Pending,
+    /// None until the first scan, if nobody knows what was reported before.
+    accounts: Option<Accounts>,
     /// Up to where batches hold the rings' events.
     positions: Positions,
-    /// Rows that could not be put into a batch.
+    /// When the stage began, by the kernel's clock.
+    begun_ns: u64,
+    /// Verdicts that could not be rows, or rows that could not be put into a batch.
     unsent: u64,
     /// Rows that the journal does not tell of.
     unrecorded: u64,
@@ -96,11 +118,20 @@ pub(crate) struct Rows {
 
 /// What is not in a batch yet.
 #[derive(Default)]
-struct Pending {
+struct Waiting {
     /// When the first of it came.
     since: Option<Instant>,
     step: Step,
     scan: Option<u64>,
+}
+
+/// A batch with its messages, where they are needed in memory.
+type Made = (Batch, Option<Vec<FlightData>>);
+
+/// What the last collector has left for this stage.
+pub(crate) struct Resumed {
+    pub(crate) kernel: KernelPart,
+    pub(crate) ledger: Pending,
 }
 
 impl Rows {
@@ -109,10 +140,12 @@ impl Rows {
         joiner: Joiner,
         outbox: OutboxHandle,
         journal: SharedJournal,
+        fsync: SpoolFsync,
         releaser: RingReleaser,
         health: Arc<Health>,
-        resumed: KernelPart,
+        resumed: Resumed,
     ) -> Self {
+        let Resumed { kernel, ledger } = resumed;
         let mut rows = Self {
             joiner,
             outbox,
@@ -120,14 +153,18 @@ impl Rows {
             releaser,
             progress: Arc::default(),
             health,
-            pending: Pending::default(),
-            positions: resumed.positions,
+            fsync,
+            pending: Waiting::default(),
+            ledger,
+            accounts: kernel.accounts,
+            positions: kernel.positions,
+            begun_ns: MonotonicClock::now_ns(),
             unsent: 0,
             unrecorded: 0,
             problem: None,
         };
         if lock(&rows.journal).wants_snapshot() {
-            rows.begin_journal(resumed);
+            rows.begin_journal(kernel);
         }
         if lock(&rows.journal).problem().is_some() {
             rows.outbox.lock().begin_epoch();
@@ -136,20 +173,29 @@ impl Rows {
         rows
     }
 
-    /// Adds events, which were read up to `positions`.
-    pub(crate) fn add_events(&mut self, events: &[VerdictEvent], positions: Positions) {
+    /// Adds events, which were read up to `positions`; on the way so many were malformed.
+    pub(crate) fn add_events(
+        &mut self,
+        events: &[VerdictEvent],
+        positions: Positions,
+        malformed: Malformed,
+    ) {
         // All of them or none, so that the positions hold for the batch.
         if self.joiner.len() + events.len() > BATCH_ROWS {
             self.finish();
         }
         self.joiner.add_events(events);
+        self.malformed(malformed, "malformed record");
+        let malformed = self.joiner.malformed();
+        self.malformed(malformed, "of another version");
         self.pending.step.positions = Some(positions);
         self.added();
     }
 
     /// Adds what a scan found.
     pub(crate) fn add_scan(&mut self, report: ScanReport) {
-        let ScanReport { scan, number, totals } = report;
+        let ScanReport { scan, number, totals, stats } = report;
+        let mut accounts = self.accounts.unwrap_or_else(|| Accounts::beginning(&stats, &scan));
         let mut denies = scan.denies.as_slice();
         while !denies.is_empty() {
             let (now, later) = denies.split_at(denies.len().min(self.room()));
@@ -158,7 +204,8 @@ impl Rows {
                 .iter()
                 .map(|delta| ((delta.key, delta.value.first_ns), DenyTotals::of(&delta.value)));
             self.pending.step.totals.denies.extend(totals);
-            self.added();
+            accounts.attempts += now.iter().map(|delta| delta.count).sum::<u64>();
+            self.scanned(accounts);
             denies = later;
         }
         let mut connections = scan.connections.as_slice();
@@ -169,16 +216,27 @@ impl Rows {
                 ((delta.key, delta.value.first_ns), ConnectionTotals::of(&delta.value))
             });
             self.pending.step.totals.connections.extend(totals);
-            self.added();
+            accounts.connections += now.iter().map(|delta| delta.count).sum::<u64>();
+            self.scanned(accounts);
             connections = later;
         }
+        let before_ns = scan.mark.before_ns;
+        let from_ns = if before_ns == 0 { self.begun_ns } else { before_ns };
+        let utc = |ns| self.joiner.to_utc_ns(ns);
+        let span = Span { from_ns: utc(from_ns), to_ns: utc(scan.mark.begun_ns) };
+        accounts.settle(&stats, &scan, span, &mut self.ledger);
         self.pending.step.mark = Some(scan.mark.clone());
         self.pending.scan = Some(number);
-        self.added();
+        self.scanned(accounts);
         if let Some(totals) = totals {
             self.finish();
-            let mark = scan.mark;
-            self.begin_journal(KernelPart { positions: self.positions, totals, mark });
+            let kernel = KernelPart {
+                positions: self.positions,
+                totals,
+                mark: scan.mark,
+                accounts: self.accounts,
+            };
+            self.begin_journal(kernel);
         }
         self.report();
     }
@@ -186,7 +244,8 @@ impl Rows {
     /// How long it may take until the next call of [`finish_old`](Self::finish_old).
     pub(crate) fn patience(&self) -> Option<Duration> {
         let since = self.pending.since?;
-        Some((since + BATCH_AGE).saturating_duration_since(Instant::now()))
+        let age = if self.health.is_connected() { BATCH_AGE } else { BATCH_AGE_ALONE };
+        Some((since + age).saturating_duration_since(Instant::now()))
     }
 
     /// Makes a batch if a row has waited long enough.
@@ -196,51 +255,197 @@ impl Rows {
         }
     }
 
-    /// Makes a batch of what there is.
+    /// Makes batches of what there is.
     pub(crate) fn finish(&mut self) {
-        let pending = std::mem::take(&mut self.pending);
+        let mut pending = std::mem::take(&mut self.pending);
         if pending.since.is_none() {
             return;
         }
-        let rows = self.joiner.len() as u64;
-        let parcel = match self.joiner.finish().and_then(|joined| parcel(&joined)) {
-            Ok(parcel) => Some(parcel).filter(|_| rows > 0),
-            Err(error) => {
-                tracing::error!(rows, %error, "rows cannot be encoded");
-                self.unsent += rows;
-                None
+        let (made, recorded) = self.write(&mut pending.step);
+        for (batch, messages) in made {
+            self.health.rows.inc_by(batch.rows.map_or(0, |rows| rows.tally.rows));
+            if recorded.is_err() {
+                self.unrecorded += batch.rows.map_or(0, |rows| rows.tally.rows);
             }
-        };
-        let mut step = settled(&self.outbox, pending.step);
-        step.batch = parcel.map(|parcel| self.outbox.lock().number(parcel));
-        let recorded = {
-            let mut journal = lock(&self.journal);
-            let was_whole = journal.problem().is_none();
-            let recorded = journal.append(&step);
-            if recorded.is_err() && was_whole {
-                self.begin_epoch(&mut step);
-            }
-            if journal.wants_snapshot() {
-                self.progress.totals_wanted.store(true, Ordering::Relaxed);
-            }
-            recorded
-        };
-        if let Some(batch) = step.batch {
-            self.outbox.add(batch);
-            self.health.rows.inc_by(rows);
+            self.outbox.add(batch, messages);
         }
-        if let Some(positions) = step.positions {
+        if let Some(positions) = pending.step.positions {
             self.positions = positions;
             self.releaser.release(positions);
         }
         if let Some(scan) = pending.scan {
             self.progress.safe_scan.store(scan, Ordering::Release);
         }
-        if recorded.is_err() {
-            self.unrecorded += rows;
-        }
         self.note(recorded);
         self.report();
+    }
+
+    /// Writes batches and step. Returns the batches, and whether the journal tells of them.
+    fn write(&mut self, step: &mut Step) -> (Vec<Made>, io::Result<()>) {
+        let parcels = Class::ALL.map(|class| (class, self.encode(class)));
+        let shared = self.journal.clone();
+        let mut journal = lock(&shared);
+        let was_whole = journal.problem().is_none();
+        let mut made: Vec<Made> = Vec::new();
+        let mut last = self.outbox.lock().last();
+        for (class, parcel) in parcels {
+            let Some((tally, messages)) = parcel else { continue };
+            last.sequence += 1;
+            made.push(self.store(&mut journal, last, (class, tally), messages));
+        }
+        if !self.ledger.is_empty() && !self.outbox.lock().tells_losses() {
+            if made.is_empty() {
+                last.sequence += 1;
+                let batch =
+                    Batch { number: last, first: last.sequence, rows: None, losses: Vec::new() };
+                made.push((batch, None));
+            }
+            if let Some((batch, _)) = made.first_mut() {
+                batch.losses.extend(self.ledger.take());
+            }
+        }
+        step.pending = self.ledger.news();
+        let recorded = self.append(&mut journal, step, &mut made);
+        if recorded.is_err() && was_whole {
+            // What the journal does not tell of must not have the numbers that it gives out next.
+            let mut outbox = self.outbox.lock();
+            outbox.begin_epoch();
+            let mut last = outbox.last();
+            for (batch, _) in &mut made {
+                last.sequence += 1;
+                (batch.number, batch.first) = (last, last.sequence);
+            }
+        }
+        if recorded.is_err() {
+            for (batch, messages) in &mut made {
+                self.keep_in_memory(batch, messages);
+            }
+        } else {
+            let mut unused = self.outbox.lock().unused();
+            unused.retain(|unused| made.iter().all(|(batch, _)| batch.segment() != Some(*unused)));
+            let gone = journal.drop_unused(unused);
+            self.outbox.lock().forget(&gone);
+        }
+        if journal.wants_snapshot() {
+            self.progress.totals_wanted.store(true, Ordering::Relaxed);
+        }
+        (made, recorded)
+    }
+
+    /// The rows of a class, if there are any.
+    fn encode(&mut self, class: Class) -> Option<(Tally, Vec<FlightData>)> {
+        let tally = self.joiner.tally(class);
+        if tally.rows == 0 {
+            return None;
+        }
+        match self.joiner.finish(class).and_then(|joined| encode::batch(&joined.batch)) {
+            Ok(messages) => Some((tally, messages)),
+            Err(error) => {
+                tracing::error!(rows = tally.rows, %error, "rows cannot be encoded");
+                self.unsent += tally.verdicts();
+                self.ledger.extend(tally.losses(stage::JOIN, "cannot be encoded"));
+                None
+            }
+        }
+    }
+
+    /// Brings a batch to its place on disk, or in memory if there is none.
+    fn store(
+        &mut self,
+        journal: &mut Journal,
+        number: BatchNumber,
+        (class, tally): (Class, Tally),
+        messages: Vec<FlightData>,
+    ) -> Made {
+        let rows = journal::Rows { class, tally, place: None };
+        let mut batch =
+            Batch { number, first: number.sequence, rows: Some(rows), losses: Vec::new() };
+        let bytes = size(&messages);
+        let mut reason = FULL;
+        while journal.keeps() && self.outbox.lock().make_room(class, bytes as u64) {
+            self.drop_segments(journal);
+            match journal.store((class, tally), number, &messages) {
+                Ok(place) => {
+                    batch.rows = Some(journal::Rows { place, ..rows });
+                    return (batch, Some(messages));
+                }
+                Err(error) if is_full(&error) => {
+                    reason = DISK_FULL;
+                    if !self.outbox.lock().give_up_for(class, DISK_FULL) {
+                        break;
+                    }
+                }
+                Err(error) => journal.give_up(&error),
+            }
+        }
+        self.drop_segments(journal);
+        let mut messages = Some(messages);
+        if journal.keeps() {
+            self.outbox.lock().count_given_up(&batch);
+            batch.give_up(stage::SPOOL, reason);
+            messages = None;
+        } else {
+            self.keep_in_memory(&mut batch, &mut messages);
+        }
+        (batch, messages)
+    }
+
+    /// Writes the step that tells of the batches, and makes room for it.
+    fn append(
+        &mut self,
+        journal: &mut Journal,
+        step: &mut Step,
+        made: &mut [Made],
+    ) -> io::Result<()> {
+        let result = loop {
+            add_news(&self.outbox, step);
+            let batches = step.batches.len();
+            step.batches.extend(made.iter().map(|(batch, _)| batch.clone()));
+            if self.fsync == SpoolFsync::Batch
+                && let Err(error) = journal.sync()
+            {
+                break Err(error);
+            }
+            match journal.append(step) {
+                Err(error) if is_full(&error) && self.outbox.lock().give_up_oldest(DISK_FULL) => {
+                    step.batches.truncate(batches);
+                    let dropped = self.drop_segments(journal);
+                    for (batch, messages) in made.iter_mut() {
+                        if batch.segment().is_some_and(|segment| dropped.contains(&segment)) {
+                            self.outbox.lock().count_given_up(batch);
+                            batch.give_up(stage::SPOOL, DISK_FULL);
+                            *messages = None;
+                        }
+                    }
+                }
+                Ok(()) if self.fsync == SpoolFsync::Batch => break journal.sync(),
+                result => break result,
+            }
+        };
+        if let Err(error) = &result {
+            journal.give_up(error);
+        }
+        result
+    }
+
+    /// A batch has no place on disk.
+    fn keep_in_memory(&self, batch: &mut Batch, messages: &mut Option<Vec<FlightData>>) {
+        let Some(rows) = &mut batch.rows else { return };
+        rows.place = None;
+        let bytes = messages.as_deref().map_or(0, size);
+        let mut outbox = self.outbox.lock();
+        if !outbox.make_room_in_memory(rows.class, bytes) {
+            outbox.count_given_up(batch);
+            batch.give_up(stage::SPOOL, FULL);
+            *messages = None;
+        }
+    }
+
+    /// Removes the files of segments that were given up.
+    fn drop_segments(&self, journal: &mut Journal) -> Vec<journal::Segment> {
+        let dropped = self.outbox.lock().dropped();
+        journal.remove(&dropped);
+        dropped
     }
 
     fn room(&mut self) -> usize {
@@ -257,34 +462,71 @@ impl Rows {
         }
     }
 
-    /// What the journal does not tell of must not have the numbers that it gives out next.
-    fn begin_epoch(&self, step: &mut Step) {
-        let mut outbox = self.outbox.lock();
-        outbox.begin_epoch();
-        if let Some(batch) = &mut step.batch {
-            batch.number = outbox.next_number();
+    /// A part of a scan was added, up to which `accounts` tell.
+    fn scanned(&mut self, accounts: Accounts) {
+        self.accounts = Some(accounts);
+        self.pending.step.accounts = Some(accounts);
+        let malformed = self.joiner.malformed();
+        self.malformed(malformed, "of another version");
+        self.added();
+    }
+
+    fn malformed(&mut self, malformed: Malformed, reason: &str) {
+        let Malformed { allows, denies } = malformed;
+        if allows + denies == 0 {
+            return;
+        }
+        self.unsent += allows + denies;
+        let now_ns = self.joiner.to_utc_ns(MonotonicClock::now_ns());
+        let span = Span { from_ns: now_ns, to_ns: now_ns };
+        for (verdict, count) in [(verdict::UNKNOWN, allows), (verdict::DENY, denies)] {
+            self.ledger.add(span, (stage::JOIN, verdict, unit::VERDICTS, reason), count);
         }
     }
 
     fn begin_journal(&mut self, kernel: KernelPart) {
+        let shared = self.journal.clone();
+        let mut journal = lock(&shared);
+        let stored = self.store_all(&mut journal);
         let snapshot = {
             let mut outbox = self.outbox.lock();
             // The snapshot says so itself.
-            outbox.settled();
-            let (batches, uncertain) = outbox.contents();
-            let (last, lost_rows) = (outbox.last(), outbox.lost_rows());
-            Snapshot { last, batches, uncertain, lost_rows, kernel }
+            outbox.news();
+            self.ledger.news();
+            let pending = self.ledger.entries().to_vec();
+            Snapshot { last: outbox.last(), batches: outbox.contents(), pending, kernel }
         };
-        let begun = lock(&self.journal).begin(&snapshot);
+        let begun = stored.and_then(|()| journal.begin(&snapshot));
         self.progress.totals_wanted.store(begun.is_err(), Ordering::Relaxed);
+        let broken = journal.problem().is_some();
+        drop(journal);
         match begun {
             Ok(()) => {
                 self.unrecorded = 0;
                 self.note(Ok(()));
             }
             // Only steps that are not recorded are a problem.
-            Err(error) if lock(&self.journal).problem().is_some() => self.note(Err(error)),
+            Err(error) if broken => self.note(Err(error)),
             Err(error) => tracing::warn!("the journal cannot be shortened: {error}"),
+        }
+    }
+
+    /// Brings batches that are in memory alone to disk.
+    fn store_all(&self, journal: &mut Journal) -> io::Result<()> {
+        let mut last = BatchNumber::default();
+        loop {
+            let next = self.outbox.lock().unstored(last);
+            let Some((batch, messages)) = next else { return Ok(()) };
+            last = batch.number;
+            let Some(rows) = batch.rows else { continue };
+            if !self.outbox.lock().make_room(rows.class, 0) {
+                continue;
+            }
+            self.drop_segments(journal);
+            let place = journal.store((rows.class, rows.tally), batch.number, &messages)?;
+            if let Some(place) = place {
+                self.outbox.lock().stored(batch.number, place);
+            }
         }
     }
 
@@ -306,9 +548,15 @@ impl Rows {
     }
 
     fn report(&self) {
-        self.health.set_lost("join", "rows", self.joiner.malformed() + self.unsent);
+        self.health.set_lost("join", "verdicts", self.unsent);
         self.health.set_journal(lock(&self.journal).len(), self.unrecorded);
     }
+}
+
+const DISK_FULL: &str = "disk full";
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]

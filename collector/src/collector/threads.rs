@@ -5,6 +5,7 @@
 //! | reader | the rings | [`Work`] | it waits: the rings fill, and the programs leave what has no room to the tables, which the scanner reports |
 //! | scanner | the tables, every interval | [`Work`] | it waits, the tables go on counting |
 //! | join | [`Work`] | journal and outbox | never: the outbox gives up what has no room, and counts it |
+//! | spool | files with bytes that are not synced, every second | the disk | it waits |
 //! | enforcer | cluster states, changes of the network | the maps | |
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -17,17 +18,20 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weir_abi::event::VerdictEvent;
 
-use super::CollectorError;
 use super::report::Report;
-use super::rows::{Progress, Rows, ScanReport};
+use super::rows::{self, Progress, Rows, ScanReport, SharedJournal};
+use super::{CollectorError, SpoolFsync};
 use crate::enforcer::Enforcer;
 use crate::health::Health;
 use crate::kernel::{Positions, RingReader, Scan, TableScanner};
+use crate::ledger::Malformed;
 use crate::netlink::{Change, Changes};
 use crate::source::ClusterState;
 
 /// How soon a thread notices that it is to stop.
 const ATTENTION: Duration = Duration::from_millis(50);
+/// Time between two syncs of the spool.
+const SYNC: Duration = Duration::from_secs(1);
 /// Time between looks at the node's network without a notice.
 const REFRESH: Duration = Duration::from_secs(10);
 /// Longest time that what was seen before the cluster's state is known waits for names.
@@ -41,8 +45,8 @@ const NEIGHBOURS: Duration = Duration::from_secs(1);
 
 /// What the join gets.
 pub(super) enum Work {
-    /// Verdicts, and up to where the rings were read for them.
-    Events(Vec<VerdictEvent>, Positions),
+    /// Verdicts, up to where the rings were read for them, and what could not be read on the way.
+    Events(Vec<VerdictEvent>, Positions, Malformed),
     /// What the tables counted.
     Scan(ScanReport),
 }
@@ -93,10 +97,10 @@ pub(super) fn read(
         let timeout = if stopping { Duration::ZERO } else { ATTENTION };
         let mut events = Vec::new();
         let count = reader.read(timeout, &mut events)?;
-        health.set_lost("reader", "events", reader.malformed());
         if count > 0 {
             health.events.inc_by(count as u64);
-            if work.send(Work::Events(events, reader.positions())).is_err() {
+            let malformed = reader.malformed();
+            if work.send(Work::Events(events, reader.positions(), malformed)).is_err() {
                 return Ok(());
             }
         } else if stopping {
@@ -153,7 +157,7 @@ pub(super) fn scan(
         for (class, count) in stats.iter() {
             health.set_packets(class, count);
         }
-        health.set_lost("conntrack", "connections", stats.evicted);
+        health.set_lost("conntrack", "connections", scan.evicted);
         health.set_lost("denies", "kinds", stats.denies_evicted);
         health.set_lost("verdicts", "connections", stats.allow_lost);
         health.set_lost("deny_verdicts", "packets", stats.deny_table_failed);
@@ -161,7 +165,7 @@ pub(super) fn scan(
         health.set_map_entries("denies", as_size(scan.denies_present));
         number += 1;
         let totals = progress.totals_wanted().then(|| scanner.totals());
-        if work.send(Work::Scan(ScanReport { scan, number, totals })).is_err() || stopping {
+        if work.send(Work::Scan(ScanReport { scan, number, totals, stats })).is_err() || stopping {
             return Ok(());
         }
     }
@@ -175,7 +179,9 @@ fn as_size(count: u64) -> usize {
 pub(super) fn join(work: &Receiver<Work>, mut rows: Rows) -> Result<(), CollectorError> {
     loop {
         match work.recv_timeout(rows.patience().unwrap_or(REFRESH)) {
-            Ok(Work::Events(events, positions)) => rows.add_events(&events, positions),
+            Ok(Work::Events(events, positions, malformed)) => {
+                rows.add_events(&events, positions, malformed);
+            }
             Ok(Work::Scan(report)) => rows.add_scan(report),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
@@ -184,6 +190,35 @@ pub(super) fn join(work: &Receiver<Work>, mut rows: Rows) -> Result<(), Collecto
             }
         }
         rows.finish_old();
+    }
+}
+
+/// Syncs what the journal wrote every second, if that is wanted, until told to stop; then once more.
+pub(super) fn sync(
+    journal: &SharedJournal,
+    fsync: SpoolFsync,
+    stop: &CancellationToken,
+    health: &Health,
+) -> Result<(), CollectorError> {
+    let files = rows::lock(journal).files().filter(|_| fsync != SpoolFsync::Never);
+    loop {
+        let stopping = stop.is_cancelled();
+        let begun = Instant::now();
+        if let Some(files) = &files {
+            // Not while the journal is locked: a slow disk must not hold up the rows.
+            let unsynced = rows::lock(journal).take_unsynced();
+            let failed = unsynced.iter().find_map(|name| Some((name, files.sync(name).err()?)));
+            let problem = failed.map(|(name, error)| {
+                format!("rows/{name} of the state directory cannot be synced: {error}")
+            });
+            health.set_problems("spool", problem.into_iter().collect());
+        }
+        while !stopping && !stop.is_cancelled() && begun.elapsed() < SYNC {
+            std::thread::sleep(ATTENTION);
+        }
+        if stopping {
+            return Ok(());
+        }
     }
 }
 

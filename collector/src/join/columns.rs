@@ -58,11 +58,17 @@ impl Columns {
         self.destination.directory_changed();
     }
 
-    /// Adds a row.
-    pub(super) fn push(&mut self, row: &Row, directory: &Directory, clock: MonotonicClock) {
+    /// Adds a row. Returns its times.
+    pub(super) fn push(
+        &mut self,
+        row: &Row,
+        directory: &Directory,
+        clock: MonotonicClock,
+    ) -> (i64, i64) {
         let (time, end) = (clock.to_utc_ns(row.time_ns), clock.to_utc_ns(row.end_ns));
+        let end = if row.end_by_tick { whole_milliseconds(end).max(time) } else { end };
         self.time.push(time);
-        self.end_time.push(if row.end_by_tick { whole_milliseconds(end).max(time) } else { end });
+        self.end_time.push(end);
         self.direction.push(row.direction);
         self.verdict.push(row.verdict);
         self.reason.push(row.reason);
@@ -84,6 +90,7 @@ impl Columns {
         self.duration_ns.push(row.duration_ns);
         self.rtt_ns.push(row.rtt_ns);
         self.state.push(row.state as u8);
+        (time, end)
     }
 
     /// The rows as a batch.

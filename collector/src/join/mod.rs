@@ -20,10 +20,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use weir_abi::event::VerdictEvent;
+use weir_abi::event::{VERDICT_DENY, VerdictEvent};
 
 use crate::directory::{Directory, SharedDirectory};
 use crate::kernel::{ConnectionDelta, DenyDelta, MonotonicClock};
+use crate::ledger::{Class, Malformed, Tally};
 use crate::logging::Logger;
 use columns::Columns;
 use row::Row;
@@ -36,9 +37,10 @@ pub struct Joiner {
     shared: SharedDirectory,
     directory: Arc<Directory>,
     clock: MonotonicClock,
-    columns: Columns,
-    has_denies: bool,
-    malformed: u64,
+    /// By class.
+    columns: [Columns; 2],
+    tallies: [Tally; 2],
+    malformed: Malformed,
     logger: Option<Arc<Logger>>,
 }
 
@@ -47,8 +49,10 @@ pub struct Joiner {
 pub struct Joined {
     /// The rows.
     pub batch: RecordBatch,
-    /// Whether any of them is a deny.
-    pub has_denies: bool,
+    /// All of them are of this class.
+    pub class: Class,
+    /// What they count.
+    pub tally: Tally,
 }
 
 impl Joiner {
@@ -60,9 +64,9 @@ impl Joiner {
             directory: shared.load(),
             shared,
             clock: MonotonicClock::sample(),
-            columns: Columns::default(),
-            has_denies: false,
-            malformed: 0,
+            columns: Default::default(),
+            tallies: Default::default(),
+            malformed: Malformed::default(),
             logger: None,
         }
     }
@@ -76,7 +80,8 @@ impl Joiner {
     pub fn add_events(&mut self, events: &[VerdictEvent]) {
         self.refresh();
         for event in events {
-            self.add(Row::of_event(event));
+            let lost = (event.verdict == VERDICT_DENY, 1);
+            self.add(Row::of_event(event), lost);
         }
     }
 
@@ -84,7 +89,7 @@ impl Joiner {
     pub fn add_connections(&mut self, deltas: &[ConnectionDelta]) {
         self.refresh();
         for delta in deltas {
-            self.add(Row::of_connection(delta, &self.directory));
+            self.add(Row::of_connection(delta, &self.directory), (false, delta.count));
         }
     }
 
@@ -92,36 +97,47 @@ impl Joiner {
     pub fn add_denies(&mut self, deltas: &[DenyDelta]) {
         self.refresh();
         for delta in deltas {
-            self.add(Row::of_deny(delta, &self.directory));
+            self.add(Row::of_deny(delta, &self.directory), (true, delta.count));
         }
     }
 
-    /// Rows since the last batch.
+    /// Rows since the last batches.
     pub fn len(&self) -> usize {
-        self.columns.len()
+        self.columns.iter().map(Columns::len).sum()
     }
 
-    /// Whether there is no row since the last batch.
+    /// Whether there is no row since the last batches.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Reports that could not be rows since the joiner began: numbers this version does not know.
-    pub fn malformed(&self) -> u64 {
-        self.malformed
+    /// What the rows of a class count since its last batch.
+    pub fn tally(&self, class: Class) -> Tally {
+        self.tallies[class as usize]
     }
 
-    /// The rows as a batch; the joiner is empty again.
+    /// What could not be rows since the last call.
+    pub fn malformed(&mut self) -> Malformed {
+        std::mem::take(&mut self.malformed)
+    }
+
+    /// The kernel's time as the rows have it, nanoseconds since 1970.
+    pub(crate) fn to_utc_ns(&self, monotonic_ns: u64) -> i64 {
+        self.clock.to_utc_ns(monotonic_ns)
+    }
+
+    /// The rows of a class as a batch; the joiner has none of them any more.
     ///
     /// # Errors
     /// The rows do not fit Arrow's limits.
-    pub fn finish(&mut self) -> Result<Joined, ArrowError> {
-        let has_denies = std::mem::take(&mut self.has_denies);
-        let batch = std::mem::take(&mut self.columns).finish(&self.cluster, &self.node)?;
+    pub fn finish(&mut self, class: Class) -> Result<Joined, ArrowError> {
+        let tally = std::mem::take(&mut self.tallies[class as usize]);
+        let columns = std::mem::take(&mut self.columns[class as usize]);
+        let batch = columns.finish(&self.cluster, &self.node)?;
         if let Some(logger) = &self.logger {
             logger.offer(&batch);
         }
-        Ok(Joined { batch, has_denies })
+        Ok(Joined { batch, class, tally })
     }
 
     /// Takes the newest names and the present offset between the clocks.
@@ -130,17 +146,20 @@ impl Joiner {
         let newest = self.shared.load();
         if !Arc::ptr_eq(&newest, &self.directory) {
             self.directory = newest;
-            self.columns.directory_changed();
+            self.columns.iter_mut().for_each(Columns::directory_changed);
         }
     }
 
-    fn add(&mut self, row: Option<Row>) {
-        match row {
-            Some(row) => {
-                self.has_denies |= row.is_deny();
-                self.columns.push(&row, &self.directory, self.clock);
+    /// `lost`: whether it is a deny, and how many verdicts, if there is no row.
+    fn add(&mut self, row: Option<Row>, lost: (bool, u64)) {
+        match (row, lost) {
+            (Some(row), _) => {
+                let class = Class::of(row.verdict) as usize;
+                let (from_ns, to_ns) = self.columns[class].push(&row, &self.directory, self.clock);
+                self.tallies[class].add(row.verdict, row.count, from_ns, to_ns);
             }
-            None => self.malformed += 1,
+            (None, (true, count)) => self.malformed.denies += count,
+            (None, (false, count)) => self.malformed.allows += count,
         }
     }
 }

@@ -168,11 +168,6 @@ impl Row {
             state: State::Active,
         })
     }
-
-    /// Whether the attempt was denied.
-    pub(super) fn is_deny(&self) -> bool {
-        self.verdict == VERDICT_DENY
-    }
 }
 
 /// Both ends as the endpoint sees them.

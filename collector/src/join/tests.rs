@@ -14,6 +14,7 @@ use weir_policy::model::{Node, Pod, Service, Workload};
 use super::*;
 use crate::directory::{DirectoryWriter, to_kernel};
 use crate::kernel::ConnectionState;
+use crate::ledger::Malformed;
 
 const REDIS: u32 = 7;
 
@@ -185,9 +186,12 @@ fn deny() -> DenyDelta {
 }
 
 fn rows(joiner: &mut Joiner) -> Vec<Flow> {
-    let joined = joiner.finish().unwrap();
-    assert_eq!(joined.batch.schema(), stored_schema());
-    let mut rows = Flow::read(&joined.batch).unwrap();
+    let mut rows = Vec::new();
+    for class in Class::ALL {
+        let joined = joiner.finish(class).unwrap();
+        assert_eq!(joined.batch.schema(), stored_schema());
+        rows.extend(Flow::read(&joined.batch).unwrap());
+    }
     // Times are as far apart as the kernel said; where they begin depends on when the test runs.
     let start = joiner.clock.to_utc_ns(0);
     for row in &mut rows {
@@ -383,18 +387,20 @@ fn names_are_those_of_the_time_and_survive_the_pod() {
 }
 
 #[test]
-fn batches_are_independent_and_denies_are_marked() {
+fn batches_are_independent_and_denies_have_their_own() {
     let mut joiner = joiner();
     joiner.add_events(&[event()]);
-    assert!(joiner.finish().unwrap().has_denies);
+    let joined = joiner.finish(Class::Denies).unwrap();
+    let Tally { rows: 1, allow: 0, deny: 1, from_ns, to_ns, .. } = joined.tally else { panic!() };
+    assert!(from_ns == to_ns && from_ns > 0);
     let mut allowed = event();
     allowed.verdict = VERDICT_ALLOW;
     joiner.add_events(&[allowed]);
     assert_eq!(joiner.len(), 1);
-    let joined = joiner.finish().unwrap();
-    assert!(!joined.has_denies && joiner.is_empty());
-    assert_eq!(joined.batch.num_rows(), 1);
-    assert_eq!(joiner.finish().unwrap().batch.num_rows(), 0);
+    let joined = joiner.finish(Class::Allows).unwrap();
+    assert!(joiner.is_empty());
+    assert_eq!((joined.batch.num_rows(), joined.tally.allow, joined.tally.deny), (1, 1, 0));
+    assert_eq!(joiner.finish(Class::Allows).unwrap().batch.num_rows(), 0);
 }
 
 #[test]
@@ -410,7 +416,7 @@ fn numbers_of_another_version_are_counted_and_never_rows() {
         broken(|event| event.reason = REASON_FRAGMENT + 1),
         broken(|event| event.direction = 2),
     ]);
-    assert_eq!((joiner.malformed(), joiner.len()), (3, 0));
+    assert_eq!((joiner.malformed(), joiner.len()), (Malformed { allows: 1, denies: 2 }, 0));
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Numbers, plain structs and lists as bytes. Nothing here leaves the machine that wrote it.
 
-use ::bytes::Bytes;
-
 use crate::kernel::Plain;
 
 pub(super) fn put<T: Plain>(value: T, into: &mut Vec<u8>) {
@@ -38,18 +36,18 @@ pub(super) fn put_option<T>(
 /// Reads what was put, in the same order; `None` if it was something else.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     pub(super) fn get<T: Plain>(&mut self) -> Option<T> {
         let (value, rest) = self.0.split_at_checked(size_of::<T>())?;
         self.0 = rest;
         T::read(value)
     }
 
-    pub(super) fn bytes(&mut self) -> Option<Bytes> {
+    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
         let len = usize::try_from(self.get::<u64>()?).ok()?;
         let (bytes, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
-        Some(Bytes::copy_from_slice(bytes))
+        Some(bytes)
     }
 
     pub(super) fn list<T>(

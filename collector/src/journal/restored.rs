@@ -1,13 +1,15 @@
 //! What a journal says after all of its steps.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 use weir_abi::conntrack::{ConnectionKey, DenyKey};
+use weir_flow::wire::LossEntry;
 
 use super::Maps;
-use super::step::{Batch, BatchNumber, GivenUp, Settled, Step};
+use super::step::{Batch, BatchNumber, Step};
 use crate::kernel::{ConnectionTotals, DenyTotals, Positions, ScanMark, Totals, Which};
+use crate::ledger::Accounts;
 
 /// Where the collector before this one was.
 #[derive(Debug, Default)]
@@ -15,11 +17,9 @@ pub(crate) struct Restored {
     /// The last batch that was numbered; all zero if there was none.
     pub(crate) last: BatchNumber,
     /// Batches to send, oldest first.
-    pub(crate) batches: VecDeque<Batch>,
-    /// Batches given up that the relay may have.
-    pub(crate) uncertain: Vec<GivenUp>,
-    /// Rows given up since the journal began.
-    pub(crate) lost_rows: u64,
+    pub(crate) batches: Vec<Batch>,
+    /// Entries of the ledger that are in no batch.
+    pub(crate) pending: Vec<LossEntry>,
     /// How to go on with rings and tables; none if they are others.
     pub(crate) kernel: Option<KernelPart>,
 }
@@ -30,6 +30,8 @@ pub(crate) struct KernelPart {
     pub(crate) positions: Positions,
     pub(crate) totals: Totals,
     pub(crate) mark: ScanMark,
+    /// None: not known, until the first scan.
+    pub(crate) accounts: Option<Accounts>,
 }
 
 /// Adds up steps.
@@ -37,13 +39,13 @@ pub(crate) struct KernelPart {
 pub(super) struct Adding {
     pub(super) maps: Maps,
     last: BatchNumber,
-    batches: VecDeque<Batch>,
-    uncertain: Vec<GivenUp>,
-    lost_rows: u64,
+    batches: BTreeMap<BatchNumber, Batch>,
+    pending: Vec<LossEntry>,
     positions: Positions,
     connections: FxHashMap<Which<ConnectionKey>, ConnectionTotals>,
     denies: FxHashMap<Which<DenyKey>, DenyTotals>,
     mark: ScanMark,
+    accounts: Option<Accounts>,
 }
 
 impl Adding {
@@ -52,10 +54,17 @@ impl Adding {
     }
 
     pub(super) fn add(&mut self, step: Step) {
-        self.settle(&step.settled);
-        if let Some(batch) = step.batch {
+        for batch in step.batches {
             self.last = self.last.max(batch.number);
-            self.batches.push_back(batch);
+            self.put(batch);
+        }
+        for acknowledged in step.acknowledged {
+            self.batches.retain(|number, batch| {
+                if number.epoch == acknowledged.epoch {
+                    batch.first = batch.first.max(acknowledged.sequence + 1);
+                }
+                !number.is_in(acknowledged)
+            });
         }
         if let Some(positions) = step.positions {
             self.positions = positions;
@@ -65,19 +74,21 @@ impl Adding {
         if let Some(mark) = step.mark {
             self.mark = mark;
         }
-        self.lost_rows = step.lost_rows;
+        self.accounts = step.accounts.or(self.accounts);
+        if let Some(pending) = step.pending {
+            self.pending = pending;
+        }
     }
 
-    fn settle(&mut self, settled: &Settled) {
-        for given_up in &settled.given_up {
-            self.batches.retain(|batch| batch.number != given_up.number);
-            if given_up.may_have_arrived {
-                self.uncertain.push(*given_up);
-            }
-        }
-        for acknowledged in &settled.acknowledged {
-            self.batches.retain(|batch| !batch.number.is_in(*acknowledged));
-            self.uncertain.retain(|given_up| !given_up.number.is_in(*acknowledged));
+    /// A batch that a segment has and a step may have told of that is damaged. Later steps show that
+    /// it happened.
+    pub(super) fn found(&mut self, batch: Batch) {
+        let number = batch.number;
+        let covered = self.batches.range(number..).next().is_some_and(|(known, batch)| {
+            known.epoch == number.epoch && batch.first <= number.sequence
+        });
+        if number <= self.last && !covered {
+            self.put(batch);
         }
     }
 
@@ -90,13 +101,24 @@ impl Adding {
                 denies: self.denies.into_iter().collect(),
             },
             mark: self.mark,
+            accounts: self.accounts,
         });
         Restored {
             last: self.last,
-            batches: self.batches,
-            uncertain: self.uncertain,
-            lost_rows: self.lost_rows,
+            batches: self.batches.into_values().collect(),
+            pending: self.pending,
             kernel,
         }
+    }
+
+    /// In the place of those that have its numbers.
+    fn put(&mut self, batch: Batch) {
+        let first = BatchNumber { sequence: batch.first, ..batch.number };
+        if first < batch.number {
+            let within: Vec<_> =
+                self.batches.range(first..batch.number).map(|(number, _)| *number).collect();
+            within.iter().for_each(|number| drop(self.batches.remove(number)));
+        }
+        self.batches.insert(batch.number, batch);
     }
 }

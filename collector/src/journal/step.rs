@@ -1,38 +1,62 @@
 //! What one write says.
 
-use arrow_flight::FlightData;
+use weir_flow::wire::{self, LossEntry};
 
+use super::Segment;
 use super::bytes::{Reader, put, put_bytes, put_list, put_option};
 use crate::kernel::{Plain, Positions, ScanMark, Totals, Which};
+use crate::ledger::{Accounts, Class, Tally};
 
 /// Everything that becomes true at once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Step {
-    /// Rows for the relay.
-    pub(crate) batch: Option<Batch>,
+    /// New batches, and others in the place of those that have their numbers.
+    pub(crate) batches: Vec<Batch>,
+    /// The relay has these, and those of the same epoch before them.
+    pub(crate) acknowledged: Vec<BatchNumber>,
     /// Up to where the events of the rings are in batches.
     pub(crate) positions: Option<Positions>,
     /// What of the tables' entries is in batches: of those that this step's rows are of.
     pub(crate) totals: Totals,
     /// A scan is in batches as a whole.
     pub(crate) mark: Option<ScanMark>,
-    /// What became of earlier batches.
-    pub(crate) settled: Settled,
-    /// Rows given up since the journal began.
-    pub(crate) lost_rows: u64,
+    /// What of the kernel's counters is in batches and ledger.
+    pub(crate) accounts: Option<Accounts>,
+    /// All entries of the ledger that are in no batch.
+    pub(crate) pending: Option<Vec<LossEntry>>,
 }
 
-/// A batch on its way to the relay.
-#[derive(Clone, Debug, PartialEq)]
+/// A batch on its way to the relay, without its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
     /// Which one.
     pub(crate) number: BatchNumber,
-    /// Dictionaries, then the rows; without metadata.
-    pub(crate) messages: Vec<FlightData>,
-    /// Rows in it.
-    pub(crate) rows: u64,
-    /// Whether any row is a deny.
-    pub(crate) has_denies: bool,
+    /// The first of the numbers that it stands for. Several of them only where batches that were
+    /// given up have become one; all but the last of them are sent as batches of nothing.
+    pub(crate) first: u64,
+    /// None: there are none, or they were given up.
+    pub(crate) rows: Option<Rows>,
+    /// Entries of the ledger that go with it.
+    pub(crate) losses: Vec<LossEntry>,
+}
+
+/// The rows of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rows {
+    pub(crate) class: Class,
+    pub(crate) tally: Tally,
+    /// None: in memory only.
+    pub(crate) place: Option<Place>,
+}
+
+/// Where the bytes of a batch are, in the segments of its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) segment: u64,
+    /// Where its frame begins.
+    pub(crate) at: u64,
+    /// Bytes of the frame.
+    pub(crate) len: u64,
 }
 
 /// Which batch of a collector: [`BatchId::epoch`](weir_flow::wire::BatchId::epoch) and
@@ -43,27 +67,10 @@ pub(crate) struct BatchNumber {
     pub(crate) sequence: u64,
 }
 
-/// Batches that nobody needs to send any more.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Settled {
-    /// The relay has these, and those of the same epoch before them.
-    pub(crate) acknowledged: Vec<BatchNumber>,
-    /// Given up for want of room.
-    pub(crate) given_up: Vec<GivenUp>,
-}
-
-/// A batch that was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct GivenUp {
-    pub(crate) number: BatchNumber,
-    pub(crate) rows: u64,
-    /// It was sent, so the relay may have it; until it says so, its rows are not counted as lost.
-    pub(crate) may_have_arrived: bool,
-}
-
 impl Step {
     pub(super) fn write(&self, into: &mut Vec<u8>) {
-        put_option(self.batch.as_ref(), into, Batch::write);
+        put_list(&self.batches, into, Batch::write);
+        put_list(&self.acknowledged, into, |number, into| number.write(into));
         put_option(self.positions.as_ref(), into, |positions, into| put(*positions, into));
         put_list(&self.totals.connections, into, |(which, totals), into| {
             put_which(which, into);
@@ -74,51 +81,104 @@ impl Step {
             put(*totals, into);
         });
         put_option(self.mark.as_ref(), into, put_mark);
-        put_list(&self.settled.acknowledged, into, |number, into| number.write(into));
-        put_list(&self.settled.given_up, into, GivenUp::write);
-        put(self.lost_rows, into);
+        put_option(self.accounts.as_ref(), into, |accounts, into| put(*accounts, into));
+        put_option(self.pending.as_ref(), into, |pending, into| put_losses(pending, into));
     }
 
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let mut from = Reader(bytes);
         let step = Self {
-            batch: from.option(Batch::read)?,
+            batches: from.list(Batch::read)?,
+            acknowledged: from.list(BatchNumber::read)?,
             positions: from.option(Reader::get)?,
             totals: Totals {
                 connections: from.list(|from| Some((which(from)?, from.get()?)))?,
                 denies: from.list(|from| Some((which(from)?, from.get()?)))?,
             },
             mark: from.option(mark)?,
-            settled: Settled {
-                acknowledged: from.list(BatchNumber::read)?,
-                given_up: from.list(GivenUp::read)?,
-            },
-            lost_rows: from.get()?,
+            accounts: from.option(Reader::get)?,
+            pending: from.option(losses)?,
         };
         from.0.is_empty().then_some(step)
     }
 }
 
 impl Batch {
+    /// Where the bytes of its rows are.
+    pub(crate) fn segment(&self) -> Option<Segment> {
+        let rows = self.rows?;
+        Some((rows.class, rows.place?.segment))
+    }
+
+    /// Its rows are given up: the ledger tells of them instead.
+    pub(crate) fn give_up(&mut self, stage: &str, reason: &str) {
+        if let Some(rows) = self.rows.take() {
+            self.losses.extend(rows.tally.losses(stage, reason));
+        }
+    }
+
     fn write(&self, into: &mut Vec<u8>) {
         self.number.write(into);
-        put(self.rows, into);
-        put(u64::from(self.has_denies), into);
-        put_list(&self.messages, into, |message, into| {
-            put_bytes(&message.data_header, into);
-            put_bytes(&message.data_body, into);
+        put(self.first, into);
+        put_option(self.rows.as_ref(), into, |rows, into| {
+            rows.head().write(into);
+            put_option(rows.place.as_ref(), into, |place, into| {
+                [place.segment, place.at, place.len].iter().for_each(|part| put(*part, into));
+            });
         });
+        put_losses(&self.losses, into);
     }
 
     fn read(from: &mut Reader<'_>) -> Option<Self> {
-        let number = BatchNumber::read(from)?;
-        let rows = from.get()?;
-        let has_denies = from.flag()?;
-        let messages = from.list(|from| {
-            let header = from.bytes()?;
-            Some(FlightData::new().with_data_header(header).with_data_body(from.bytes()?))
-        })?;
-        Some(Self { number, messages, rows, has_denies })
+        Some(Self {
+            number: BatchNumber::read(from)?,
+            first: from.get()?,
+            rows: from.option(|from| {
+                let Head { class, tally } = Head::read(from)?;
+                let place = from.option(|from| {
+                    Some(Place { segment: from.get()?, at: from.get()?, len: from.get()? })
+                })?;
+                Some(Rows { class, tally, place })
+            })?,
+            losses: losses(from)?,
+        })
+    }
+}
+
+impl Rows {
+    fn head(&self) -> Head {
+        Head { class: self.class, tally: self.tally }
+    }
+}
+
+/// What journal and segment both say of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) class: Class,
+    pub(super) tally: Tally,
+}
+
+impl Head {
+    pub(super) fn write(self, into: &mut Vec<u8>) {
+        put(u64::from(self.class == Class::Allows), into);
+        let Tally { rows, allow, deny, audit, continued, from_ns, to_ns } = self.tally;
+        [rows, allow, deny, audit, continued, from_ns as u64, to_ns as u64]
+            .iter()
+            .for_each(|number| put(*number, into));
+    }
+
+    pub(super) fn read(from: &mut Reader<'_>) -> Option<Self> {
+        let class = if from.flag()? { Class::Allows } else { Class::Denies };
+        let tally = Tally {
+            rows: from.get()?,
+            allow: from.get()?,
+            deny: from.get()?,
+            audit: from.get()?,
+            continued: from.get()?,
+            from_ns: from.get::<u64>()? as i64,
+            to_ns: from.get::<u64>()? as i64,
+        };
+        Some(Self { class, tally })
     }
 }
 
@@ -138,16 +198,19 @@ impl BatchNumber {
     }
 }
 
-impl GivenUp {
-    fn write(&self, into: &mut Vec<u8>) {
-        self.number.write(into);
-        put(self.rows, into);
-        put(u64::from(self.may_have_arrived), into);
+/// Few and seldom, so in the form that they have on the wire.
+fn put_losses(losses: &Vec<LossEntry>, into: &mut Vec<u8>) {
+    if losses.is_empty() {
+        put_bytes(&[], into);
+    } else {
+        put_bytes(&wire::encode(losses), into);
     }
+}
 
-    fn read(from: &mut Reader<'_>) -> Option<Self> {
-        let number = BatchNumber::read(from)?;
-        Some(Self { number, rows: from.get()?, may_have_arrived: from.flag()? })
+fn losses(from: &mut Reader<'_>) -> Option<Vec<LossEntry>> {
+    match from.bytes()? {
+        [] => Some(Vec::new()),
+        bytes => wire::decode(bytes).ok(),
     }
 }
 

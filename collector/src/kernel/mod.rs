@@ -31,7 +31,7 @@ pub use pins::{DEFAULT_PINS, Removed, safe_name};
 pub use ring::{Positions, RingReader, RingReleaser};
 pub use scan::{
     ConnectionDelta, ConnectionState, ConnectionTotals, DenyDelta, DenyTotals, Scan, ScanMark,
-    TableScanner, Totals, Which,
+    TableScanner, Totals, Which, Withheld,
 };
 pub use selftest::{SelfTest, self_test};
 pub use sizes::MapSize;

@@ -15,6 +15,7 @@ use weir_abi::{
 };
 
 use super::{ConnectionTotals, DenyTotals, KernelError, Positions, sys};
+use crate::ledger::Accounts;
 
 /// A type that is nothing but its bytes.
 ///
@@ -44,7 +45,7 @@ macro_rules! plain {
 
 plain!(u32, Address, PolicyKey, PolicyValue, ConnectionKey, Connection);
 plain!(u64, VerdictEvent, ConnectionTotals, DenyTotals, Positions);
-plain!(ClosedKey, Deny, DenyKey, TrieKey<CidrV4>, TrieKey<CidrV6>);
+plain!(Accounts, ClosedKey, Deny, DenyKey, TrieKey<CidrV4>, TrieKey<CidrV6>);
 
 /// Key of an LPM trie.
 #[repr(C)]

@@ -34,6 +34,11 @@ pub(crate) fn batch(batch: &RecordBatch) -> Result<Vec<FlightData>, ArrowError> 
     Ok(dictionaries.into_iter().chain([rows]).map(FlightData::from).collect())
 }
 
+/// The messages of a batch without rows.
+pub(super) fn empty() -> Result<Vec<FlightData>, ArrowError> {
+    batch(&RecordBatch::new_empty(stored_schema()))
+}
+
 /// A message without rows that says how the collector is.
 pub(super) fn heartbeat(id: &BatchId) -> FlightData {
     FlightData::new().with_app_metadata(wire::encode(id))

@@ -12,7 +12,7 @@ mod outbox;
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow::error::ArrowError;
 use arrow_flight::flight_service_client::FlightServiceClient;
@@ -23,15 +23,18 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
-use weir_flow::wire::{self, Acknowledgement, BatchId, CollectorStatus, MAX_MESSAGE_BYTES};
+use weir_flow::wire::{
+    self, Acknowledgement, BatchId, CollectorStatus, MAX_MESSAGE_BYTES, SpoolStatus,
+};
 
 use crate::join::Joined;
-use crate::journal::{Batch, BatchNumber, Restored};
+use crate::journal::{Batch, BatchNumber, Restored, Rows, SpoolReader};
+use crate::ledger::stage;
 pub use address::{RelayAddress, RelayAddressError};
+pub(crate) use outbox::{Content, FULL, Limits, size};
+use outbox::{Next, Outbox};
 #[cfg(test)]
-pub(crate) use encode::schema;
-use outbox::Outbox;
-pub(crate) use outbox::Parcel;
+pub(crate) use {encode::schema, outbox::LEAST_BYTES};
 
 /// How often the relay hears how the collector is.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -47,70 +50,126 @@ pub type StatusSource = Arc<dyn Fn() -> CollectorStatus + Send + Sync>;
 
 /// The outbox, shared between the stage that fills it and the one that empties it.
 #[derive(Clone, Debug)]
-pub struct OutboxHandle(Arc<(Mutex<Outbox>, Notify)>);
+pub struct OutboxHandle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    outbox: Mutex<Outbox>,
+    filled: Notify,
+    /// None: everything is in memory.
+    spool: Option<SpoolReader>,
+}
 
 /// What an outbox holds at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxState {
     /// Rows that wait for their acknowledgement.
     pub rows: u64,
-    /// Their bytes.
-    pub bytes: usize,
-    /// Rows that were given up for want of room.
-    pub lost_rows: u64,
+    /// Bytes that count against its limit.
+    pub bytes: u64,
+    /// Verdicts whose rows were given up for want of room, or because they were damaged.
+    pub given_up: u64,
+    /// Files of batches.
+    pub segments: usize,
+    /// Time of the oldest row, nanoseconds since 1970.
+    pub oldest_ns: Option<i64>,
 }
 
 impl OutboxHandle {
-    /// An empty outbox of that many bytes.
+    /// An empty outbox of that many bytes, in memory.
     pub fn new(limit_bytes: usize) -> Self {
-        Self(Arc::new((Mutex::new(Outbox::new(limit_bytes)), Notify::new())))
+        let limits = Limits { stored_bytes: 0, memory_bytes: limit_bytes };
+        Self::of(Outbox::new(limits), None)
     }
 
-    /// Adds a batch; never waits.
+    /// The same, as the relay hears it.
+    pub(crate) fn status(&self) -> (u64, SpoolStatus) {
+        let OutboxState { rows, bytes, given_up, segments, oldest_ns } = self.state();
+        let limit_bytes = self.lock().limit_bytes();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let oldest = oldest_ns.map_or(now, |ns| Duration::from_nanos(ns.max(0).unsigned_abs()));
+        let oldest_ms = u64::try_from(now.saturating_sub(oldest).as_millis()).unwrap_or(u64::MAX);
+        let segments = segments as u64;
+        (rows, SpoolStatus { bytes, limit_bytes, segments, oldest_ms, given_up })
+    }
+
+    /// Adds a batch that is nowhere else; never waits.
     ///
     /// # Errors
     /// The batch cannot be encoded; it is not added.
     pub fn push(&self, joined: &Joined) -> Result<(), ArrowError> {
-        let parcel = parcel(joined)?;
-        let batch = self.lock().number(parcel);
-        self.add(batch);
+        let messages = encode::batch(&joined.batch)?;
+        let mut outbox = self.lock();
+        let last = outbox.last();
+        let number = BatchNumber { sequence: last.sequence + 1, ..last };
+        let rows = Rows { class: joined.class, tally: joined.tally, place: None };
+        let mut batch =
+            Batch { number, first: number.sequence, rows: Some(rows), losses: Vec::new() };
+        if !outbox.make_room_in_memory(joined.class, size(&messages)) {
+            outbox.count_given_up(&batch);
+            batch.give_up(stage::SPOOL, FULL);
+        }
+        outbox.push(batch, Some(messages));
+        drop(outbox);
+        self.0.filled.notify_one();
         Ok(())
     }
 
-    /// What another process has left.
-    pub(crate) fn resume(limit_bytes: usize, restored: Restored) -> Self {
-        Self(Arc::new((Mutex::new(Outbox::resume(limit_bytes, restored)), Notify::new())))
+    /// What another process has left, and where its bytes are read.
+    pub(crate) fn resume(limits: Limits, restored: Restored, spool: Option<SpoolReader>) -> Self {
+        Self::of(Outbox::resume(limits, restored), spool)
     }
 
     /// Adds a batch that was numbered since the last one was added.
-    pub(crate) fn add(&self, batch: Batch) {
-        self.lock().push(batch);
-        self.0.1.notify_one();
+    pub(crate) fn add(&self, batch: Batch, messages: Option<Vec<FlightData>>) {
+        self.lock().push(batch, messages);
+        self.0.filled.notify_one();
     }
 
     /// What it holds.
     pub fn state(&self) -> OutboxState {
         let outbox = self.lock();
-        OutboxState { rows: outbox.rows(), bytes: outbox.bytes(), lost_rows: outbox.lost_rows() }
+        OutboxState {
+            rows: outbox.rows(),
+            bytes: outbox.bytes(),
+            given_up: outbox.given_up(),
+            segments: outbox.segments(),
+            oldest_ns: outbox.oldest_ns(),
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Outbox> {
         // Every method leaves the outbox whole.
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn filled(&self) {
-        self.0.1.notified().await;
+    /// The next batch to send; waits for the disk if that is where it is.
+    async fn next(&self) -> Result<Option<(Next, Vec<FlightData>)>, SessionError> {
+        loop {
+            let Some(mut next) = self.lock().next() else { return Ok(None) };
+            let content = std::mem::replace(&mut next.content, Content::Nothing);
+            let messages = match (content, &self.0.spool) {
+                (Content::Messages(messages), _) => messages,
+                (Content::Stored(class, place), Some(spool)) => {
+                    let (spool, number) = (spool.clone(), next.number);
+                    let read = move || spool.read(class, place, number);
+                    let read = tokio::task::spawn_blocking(read).await;
+                    let Some(messages) = read.map_err(std::io::Error::other)?? else {
+                        tracing::error!(?number, ?place, "a batch in the spool is damaged");
+                        self.lock().damaged(number);
+                        continue;
+                    };
+                    messages
+                }
+                (Content::Nothing | Content::Stored(..), _) => encode::empty()?,
+            };
+            return Ok(Some((next, messages)));
+        }
     }
-}
 
-/// Rows as messages, which are not numbered yet.
-pub(crate) fn parcel(joined: &Joined) -> Result<Parcel, ArrowError> {
-    Ok(Parcel {
-        messages: encode::batch(&joined.batch)?,
-        rows: joined.batch.num_rows() as u64,
-        has_denies: joined.has_denies,
-    })
+    fn of(outbox: Outbox, spool: Option<SpoolReader>) -> Self {
+        Self(Arc::new(Shared { outbox: Mutex::new(outbox), filled: Notify::new(), spool }))
+    }
 }
 
 /// Why a connection ended.
@@ -126,6 +185,10 @@ enum SessionError {
     Silent,
     #[error("the relay's answer is not an acknowledgement: {0}")]
     Answer(#[from] serde_json::Error),
+    #[error("the spool cannot be read: {0}")]
+    Spool(#[from] std::io::Error),
+    #[error("cannot encode a batch without rows: {0}")]
+    Encode(#[from] ArrowError),
     #[error("the relay acknowledged epoch {found}, asked about {asked}")]
     Epoch { asked: u64, found: u64 },
 }
@@ -231,7 +294,7 @@ impl Uplink {
                 return Ok(());
             }
             if ready.is_none() {
-                ready = self.next_batch();
+                ready = self.next_batch().await?;
             }
             tokio::select! {
                 answer = self.answer(&mut answers) => {
@@ -243,19 +306,20 @@ impl Uplink {
                 }
                 // If there is no room the relay hears of us by the batches.
                 _ = beat.tick() => drop(sender.try_send(vec![self.heartbeat()])),
-                () = self.outbox.filled(), if ready.is_none() => {}
+                () = self.outbox.0.filled.notified(), if ready.is_none() => {}
                 () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
             }
         }
     }
 
     /// The messages of the next batch, the last with its metadata.
-    fn next_batch(&self) -> Option<Vec<FlightData>> {
-        let (number, mut messages) = self.outbox.lock().next()?;
+    async fn next_batch(&self) -> Result<Option<Vec<FlightData>>, SessionError> {
+        let Some((next, mut messages)) = self.outbox.next().await? else { return Ok(None) };
         if let Some(rows) = messages.last_mut() {
-            rows.app_metadata = wire::encode(&self.id(number, None));
+            let id = BatchId { losses: next.losses, ..self.id(next.number, None) };
+            rows.app_metadata = wire::encode(&id);
         }
-        Some(messages)
+        Ok(Some(messages))
     }
 
     fn heartbeat(&self) -> FlightData {

@@ -1,125 +1,251 @@
 //! What the relay has not acknowledged yet. No I/O.
 //!
-//! Bounded in bytes. When it is full the oldest batches without denies go first, then the oldest;
-//! every row that goes is counted, once it is certain that the relay does not have it: a batch
-//! that was sent before its connection broke may have arrived, and the relay's first answer on the
-//! next connection tells.
+//! Bounded in bytes: of segments where batches have a place in the journal's, where a batch takes at
+//! least [`LEAST_BYTES`], so that their number is bounded too; of memory where they have none. When it
+//! is full the oldest allows go first, a whole segment at once, then the oldest denies; allows never
+//! make denies go.
 //!
-//! A batch has its number from the beginning, so one that is given up leaves a gap, which the relay
-//! reports too.
+//! A batch has its number from the beginning, and keeps it when its rows are given up: it is sent as
+//! a batch without rows that tells the ledger of them. If the relay has the rows already, it knows
+//! the number and the ledger learns nothing. So each row is in the relay or in the ledger, once.
+//! Neighbours that were given up and never sent are one, so that a relay that is away for weeks costs
+//! little memory.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow_flight::FlightData;
+use weir_flow::wire::LossEntry;
 
-use crate::journal::{Batch, BatchNumber, GivenUp, Restored, Settled};
+use crate::journal::{Batch, BatchNumber, Place, Restored, Rows, Segment};
+use crate::ledger::{Class, join, stage};
 
-/// A batch without a number.
-#[derive(Clone, Debug)]
-pub(crate) struct Parcel {
-    /// Dictionaries, then the rows; without metadata.
-    pub(crate) messages: Vec<FlightData>,
-    /// Rows in it.
-    pub(crate) rows: u64,
-    /// Whether any row is a deny.
-    pub(crate) has_denies: bool,
-}
+/// Bytes that a batch takes at least of the limit.
+pub(crate) const LEAST_BYTES: u64 = 16 << 10;
+/// Bytes of batches that are kept in memory besides, so that they need not be read back.
+const WINDOW_BYTES: usize = 4 << 20;
+/// Time that one entry of the ledger may stand for when batches that were given up become one.
+const LONGEST_NS: i64 = 600_000_000_000;
 
-#[derive(Debug)]
-struct Waiting {
-    batch: Batch,
-    bytes: usize,
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of batches with a place.
+    pub(crate) stored_bytes: u64,
+    /// Bytes of batches without one.
+    pub(crate) memory_bytes: usize,
 }
 
 /// The bounded queue.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    limit_bytes: usize,
+    limits: Limits,
+    /// By number.
     waiting: VecDeque<Waiting>,
-    /// How many at the front were sent on this connection, or may have been before it.
-    sent: usize,
+    segments: BTreeMap<Segment, Contents>,
+    /// The last one that was sent on this connection.
+    sent: BatchNumber,
+    /// The last one that the relay may have.
+    ever_sent: BatchNumber,
     last: BatchNumber,
-    bytes: usize,
     rows: u64,
-    lost_rows: u64,
-    /// Sent and then given up.
-    uncertain: VecDeque<GivenUp>,
-    /// News for the journal.
-    settled: Settled,
+    /// Of batches without a place.
+    memory_bytes: usize,
+    /// Of those with one that are in memory too.
+    window_bytes: usize,
+    /// Verdicts whose rows were given up.
+    given_up: u64,
+    /// The last batch that tells the ledger of what other stages lost.
+    told: BatchNumber,
+    /// Segments that were given up.
+    dropped: Vec<Segment>,
+    acknowledged: Vec<BatchNumber>,
+    /// Some of what waits is another than the journal says.
+    changed: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    batch: Batch,
+    messages: Option<Vec<FlightData>>,
+    /// Of the messages.
+    bytes: usize,
+    /// The journal does not say so yet.
+    changed: bool,
+}
+
+/// What a segment holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Contents {
+    /// Bytes that it takes of the limit.
+    bytes: u64,
+    /// Batches that are needed.
+    batches: u64,
+}
+
+/// What became of batches, for the journal.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// Given up: these are in the place of those with their numbers.
+    pub(crate) batches: Vec<Batch>,
+    /// The relay has these, and those of the same epoch before them.
+    pub(crate) acknowledged: Vec<BatchNumber>,
+}
+
+/// A batch to be sent.
+#[derive(Debug)]
+pub(crate) struct Next {
+    pub(crate) number: BatchNumber,
+    pub(crate) content: Content,
+    pub(crate) losses: Vec<LossEntry>,
+}
+
+/// Where the rows of a batch are.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// There are none.
+    Nothing,
+    /// Here.
+    Messages(Vec<FlightData>),
+    /// In the journal's segments.
+    Stored(Class, Place),
 }
 
 impl Outbox {
     /// An empty outbox.
-    pub(crate) fn new(limit_bytes: usize) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            limit_bytes,
+            limits,
             waiting: VecDeque::new(),
-            sent: 0,
-            last: BatchNumber { epoch: new_epoch(0), sequence: 0 },
-            bytes: 0,
+            segments: BTreeMap::new(),
+            sent: BatchNumber::default(),
+            ever_sent: BatchNumber::default(),
+            last: BatchNumber { epoch: new_epoch(0, SystemTime::now()), sequence: 0 },
             rows: 0,
-            lost_rows: 0,
-            uncertain: VecDeque::new(),
-            settled: Settled::default(),
+            memory_bytes: 0,
+            window_bytes: 0,
+            given_up: 0,
+            told: BatchNumber::default(),
+            dropped: Vec::new(),
+            acknowledged: Vec::new(),
+            changed: false,
         }
     }
 
     /// What another process has left: any of it may have been sent.
-    pub(crate) fn resume(limit_bytes: usize, restored: Restored) -> Self {
-        let mut outbox = Self::new(limit_bytes);
-        outbox.lost_rows = restored.lost_rows;
-        outbox.uncertain = restored.uncertain.into();
+    pub(crate) fn resume(limits: Limits, restored: Restored) -> Self {
+        let mut outbox = Self::new(limits);
         outbox.last = restored.last;
+        outbox.ever_sent = restored.last;
         for batch in restored.batches {
-            outbox.add(batch);
-            outbox.sent = outbox.waiting.len();
+            outbox.add(batch, None);
         }
         if restored.kernel.is_none() {
             // What came after the journal's end may be with the relay under these numbers.
             outbox.begin_epoch();
         }
+        // The limit may be another one than before.
+        while outbox.stored_bytes() > outbox.limits.stored_bytes && outbox.give_up_oldest(FULL) {}
         outbox
     }
 
     /// Numbers begin anew.
     pub(crate) fn begin_epoch(&mut self) {
-        self.last = BatchNumber { epoch: new_epoch(self.last.epoch), sequence: 0 };
+        self.last =
+            BatchNumber { epoch: new_epoch(self.last.epoch, SystemTime::now()), sequence: 0 };
     }
 
-    /// The number that the next batch gets.
-    pub(crate) fn next_number(&self) -> BatchNumber {
-        BatchNumber { sequence: self.last.sequence + 1, ..self.last }
-    }
-
-    /// The batch that this parcel is going to be.
-    pub(crate) fn number(&self, parcel: Parcel) -> Batch {
-        let number = self.next_number();
-        let Parcel { messages, rows, has_denies } = parcel;
-        Batch { number, messages, rows, has_denies }
-    }
-
-    /// Adds a batch and gives up others if there is no room.
-    pub(crate) fn push(&mut self, batch: Batch) {
+    /// Adds a batch, numbered after [`last`](Self::last). Those without a place have their messages.
+    pub(crate) fn push(&mut self, batch: Batch, messages: Option<Vec<FlightData>>) {
         self.last = batch.number;
-        self.add(batch);
+        self.add(batch, messages);
+    }
+
+    /// Makes room for a batch of that class and so many bytes, in the segments. False: there is none,
+    /// and giving up what is older would not help.
+    pub(crate) fn make_room(&mut self, class: Class, bytes: u64) -> bool {
+        let bytes = bytes.max(LEAST_BYTES);
+        while self.stored_bytes() + bytes > self.limits.stored_bytes {
+            if bytes > self.limits.stored_bytes || !self.give_up_for(class, FULL) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The same in memory.
+    pub(crate) fn make_room_in_memory(&mut self, class: Class, bytes: usize) -> bool {
+        while self.memory_bytes + bytes > self.limits.memory_bytes {
+            if bytes > self.limits.memory_bytes || !self.give_up_in_memory(class) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Gives up the oldest rows that may go for the sake of rows of that class: a segment. False:
+    /// there are none.
+    pub(crate) fn give_up_for(&mut self, class: Class, reason: &str) -> bool {
+        let segment = self.oldest_segment(Class::Allows).or_else(|| match class {
+            Class::Denies => self.oldest_segment(Class::Denies),
+            Class::Allows => None,
+        });
+        if let Some(segment) = segment {
+            self.give_up_segment(segment, reason);
+        }
+        segment.is_some()
+    }
+
+    /// Gives up the oldest rows with a place.
+    pub(crate) fn give_up_oldest(&mut self, reason: &str) -> bool {
+        self.give_up_for(Class::Denies, reason)
+    }
+
+    /// A batch that cannot be read back: what it counted goes to the ledger.
+    pub(crate) fn damaged(&mut self, number: BatchNumber) {
+        if let Some(index) = self.index(number) {
+            self.give_up(index, "damaged in the spool");
+            // To be sent once more, as what it is now.
+            self.sent = BatchNumber { sequence: number.sequence - 1, ..number };
+        }
     }
 
     /// The next batch to send on this connection.
-    pub(crate) fn next(&mut self) -> Option<(BatchNumber, Vec<FlightData>)> {
-        let next = self.waiting.get(self.sent)?;
-        self.sent += 1;
-        Some((next.batch.number, next.batch.messages.clone()))
+    pub(crate) fn next(&mut self) -> Option<Next> {
+        let index = self.waiting.partition_point(|waiting| waiting.batch.number <= self.sent);
+        let waiting = self.waiting.get_mut(index)?;
+        let batch = &waiting.batch;
+        let mut number = batch.number;
+        if self.sent.epoch == number.epoch {
+            number.sequence = batch.first.max(self.sent.sequence + 1);
+        } else {
+            number.sequence = batch.first;
+        }
+        self.sent = number;
+        self.ever_sent = self.ever_sent.max(number);
+        if number < batch.number {
+            // One of several that were given up: the last one tells of all.
+            return Some(Next { number, content: Content::Nothing, losses: Vec::new() });
+        }
+        let content = match &batch.rows {
+            None => Content::Nothing,
+            Some(Rows { class, place: Some(place), .. }) => match waiting.messages.take() {
+                Some(messages) => {
+                    self.window_bytes -= waiting.bytes;
+                    Content::Messages(messages)
+                }
+                None => Content::Stored(*class, *place),
+            },
+            Some(_) => Content::Messages(waiting.messages.clone().unwrap_or_default()),
+        };
+        Some(Next { number, content, losses: batch.losses.clone() })
     }
 
     /// The epochs of which the relay's answer matters, each with the last number given, oldest
     /// first; the present one comes last.
     pub(crate) fn epochs(&self) -> Vec<BatchNumber> {
-        let uncertain = self.uncertain.iter().map(|given_up| given_up.number);
-        let mut numbers: Vec<BatchNumber> = uncertain
-            .chain(self.waiting.iter().map(|waiting| waiting.batch.number))
-            .chain([self.last])
-            .collect();
+        let mut numbers: Vec<BatchNumber> =
+            self.waiting.iter().map(|waiting| waiting.batch.number).chain([self.last]).collect();
         numbers.sort_unstable_by(|a, b| b.cmp(a));
         numbers.dedup_by_key(|number| number.epoch);
         numbers.reverse();
@@ -128,27 +254,28 @@ impl Outbox {
 
     /// A connection begins, and the relay says what it has of each of the epochs.
     pub(crate) fn connected(&mut self, acknowledged: &[BatchNumber]) {
-        self.sent = 0;
+        self.sent = BatchNumber::default();
         for number in acknowledged {
             self.acknowledged(*number);
         }
-        self.lost_rows += self.uncertain.drain(..).map(|given_up| given_up.rows).sum::<u64>();
+        // What is left the relay does not have.
+        self.ever_sent = BatchNumber::default();
     }
 
     /// The relay has everything of an epoch up to this.
     pub(crate) fn acknowledged(&mut self, number: BatchNumber) {
         let mut index = 0;
-        while let Some(waiting) = self.waiting.get(index) {
+        while let Some(waiting) = self.waiting.get_mut(index) {
             if waiting.batch.number.is_in(number) {
                 self.remove(index);
             } else if waiting.batch.number.epoch == number.epoch {
+                waiting.batch.first = waiting.batch.first.max(number.sequence + 1);
                 break;
             } else {
                 index += 1;
             }
         }
-        self.uncertain.retain(|given_up| !given_up.number.is_in(number));
-        let known = &mut self.settled.acknowledged;
+        let known = &mut self.acknowledged;
         match known.iter_mut().find(|known| known.epoch == number.epoch) {
             Some(known) => *known = (*known).max(number),
             None => known.push(number),
@@ -161,14 +288,69 @@ impl Outbox {
     }
 
     /// What became of batches since the last call.
-    pub(crate) fn settled(&mut self) -> Settled {
-        std::mem::take(&mut self.settled)
+    pub(crate) fn news(&mut self) -> News {
+        let mut batches = Vec::new();
+        if std::mem::take(&mut self.changed) {
+            for waiting in self.waiting.iter_mut().filter(|waiting| waiting.changed) {
+                waiting.changed = false;
+                batches.push(waiting.batch.clone());
+            }
+        }
+        News { batches, acknowledged: std::mem::take(&mut self.acknowledged) }
     }
 
-    /// Everything that waits, oldest first, and what was given up and may have arrived.
-    pub(crate) fn contents(&self) -> (Vec<Batch>, Vec<GivenUp>) {
-        let batches = self.waiting.iter().map(|waiting| waiting.batch.clone()).collect();
-        (batches, self.uncertain.iter().copied().collect())
+    /// Segments that were given up since the last call, whose files are to go before anything is
+    /// written.
+    pub(crate) fn dropped(&mut self) -> Vec<Segment> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Segments of which nothing is needed. [`forget`](Self::forget) them when they are gone.
+    pub(crate) fn unused(&self) -> Vec<Segment> {
+        let unused = self.segments.iter().filter(|(_, contents)| contents.batches == 0);
+        unused.map(|(segment, _)| *segment).collect()
+    }
+
+    /// Segments that are no more.
+    pub(crate) fn forget(&mut self, segments: &[Segment]) {
+        for segment in segments {
+            self.segments.remove(segment);
+        }
+    }
+
+    /// Everything that waits, oldest first.
+    pub(crate) fn contents(&self) -> Vec<Batch> {
+        self.waiting.iter().map(|waiting| waiting.batch.clone()).collect()
+    }
+
+    /// The first batch after `after` that is in memory alone, with its messages.
+    pub(crate) fn unstored(&self, after: BatchNumber) -> Option<(Batch, Vec<FlightData>)> {
+        self.waiting.iter().find_map(|waiting| {
+            let in_memory = waiting.batch.rows.is_some_and(|rows| rows.place.is_none());
+            let messages = waiting.messages.clone()?;
+            (waiting.batch.number > after && in_memory).then(|| (waiting.batch.clone(), messages))
+        })
+    }
+
+    /// A batch has a place now.
+    pub(crate) fn stored(&mut self, number: BatchNumber, place: Place) {
+        if let Some(index) = self.index(number)
+            && let Some(mut waiting) = self.take(index)
+        {
+            if let Some(rows) = &mut waiting.batch.rows {
+                rows.place = Some(place);
+            }
+            self.put(index, waiting.batch, waiting.messages);
+        }
+    }
+
+    /// Whether a batch that waits tells the ledger of something, besides what was given up.
+    pub(crate) fn tells_losses(&self) -> bool {
+        let index = self.waiting.partition_point(|waiting| waiting.batch.number < self.told);
+        self.waiting.get(index).is_some_and(|waiting| {
+            let batch = &waiting.batch;
+            batch.number.epoch == self.told.epoch && batch.first <= self.told.sequence
+        })
     }
 
     /// Whether everything is acknowledged.
@@ -181,195 +363,200 @@ impl Outbox {
         self.rows
     }
 
-    /// Bytes in memory.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+    /// Bytes that count against the limits.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.stored_bytes() + self.memory_bytes as u64
     }
 
-    /// Rows that were given up and that the relay certainly does not have.
-    pub(crate) fn lost_rows(&self) -> u64 {
-        self.lost_rows
+    /// Most bytes.
+    pub(crate) fn limit_bytes(&self) -> u64 {
+        self.limits.stored_bytes.max(self.limits.memory_bytes as u64)
     }
 
-    fn add(&mut self, batch: Batch) {
-        let bytes = size(&batch);
-        if bytes > self.limit_bytes {
-            self.gone(&batch, false);
-            return;
+    /// Segments that there are.
+    pub(crate) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Time of the oldest row that waits, nanoseconds since 1970.
+    pub(crate) fn oldest_ns(&self) -> Option<i64> {
+        self.waiting.iter().find_map(|waiting| Some(waiting.batch.rows?.tally.from_ns))
+    }
+
+    /// A batch is given up before it is added.
+    pub(crate) fn count_given_up(&mut self, batch: &Batch) {
+        self.given_up += batch.rows.map_or(0, |rows| rows.tally.verdicts());
+    }
+
+    /// Verdicts whose rows were given up by this process. The relay may have some of them.
+    pub(crate) fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
+    fn stored_bytes(&self) -> u64 {
+        self.segments.values().map(|contents| contents.bytes).sum()
+    }
+
+    fn index(&self, number: BatchNumber) -> Option<usize> {
+        let index = self.waiting.partition_point(|waiting| waiting.batch.number < number);
+        (self.waiting.get(index)?.batch.number == number).then_some(index)
+    }
+
+    fn add(&mut self, batch: Batch, messages: Option<Vec<FlightData>>) {
+        self.put(self.waiting.len(), batch, messages);
+    }
+
+    fn put(&mut self, index: usize, batch: Batch, messages: Option<Vec<FlightData>>) {
+        if batch.losses.iter().any(|entry| entry.stage != stage::SPOOL) {
+            self.told = self.told.max(batch.number);
         }
-        while self.bytes + bytes > self.limit_bytes {
-            let index = self.waiting.iter().position(|waiting| !waiting.batch.has_denies);
-            let index = index.unwrap_or(0);
-            // What was sent only on an earlier connection did not arrive: the relay said so since.
-            let may_have_arrived = index < self.sent;
-            let Some(waiting) = self.remove(index) else { break };
-            self.gone(&waiting.batch, may_have_arrived);
+        let mut messages = messages;
+        let bytes = messages.as_deref().map_or(0, size);
+        if let Some(Rows { class, tally, place }) = batch.rows {
+            self.rows += tally.rows;
+            if let Some(place) = place {
+                let contents = self.segments.entry((class, place.segment)).or_default();
+                contents.bytes += place.len.max(LEAST_BYTES);
+                contents.batches += 1;
+                if self.window_bytes + bytes <= WINDOW_BYTES {
+                    self.window_bytes += bytes;
+                } else {
+                    messages = None;
+                }
+            } else {
+                self.memory_bytes += bytes;
+            }
         }
-        self.bytes += bytes;
-        self.rows += batch.rows;
-        self.waiting.push_back(Waiting { batch, bytes });
+        self.waiting.insert(index, Waiting { batch, messages, bytes, changed: false });
     }
 
-    fn gone(&mut self, batch: &Batch, may_have_arrived: bool) {
-        let given_up = GivenUp { number: batch.number, rows: batch.rows, may_have_arrived };
-        if may_have_arrived {
-            self.uncertain.push_back(given_up);
-        } else {
-            self.lost_rows += batch.rows;
-        }
-        self.settled.given_up.push(given_up);
+    fn remove(&mut self, index: usize) {
+        self.take(index);
     }
 
-    fn remove(&mut self, index: usize) -> Option<Waiting> {
+    fn take(&mut self, index: usize) -> Option<Waiting> {
         let waiting = self.waiting.remove(index)?;
-        if index < self.sent {
-            self.sent -= 1;
-        }
-        self.bytes -= waiting.bytes;
-        self.rows -= waiting.batch.rows;
+        self.account_for_removal(&waiting);
         Some(waiting)
+    }
+
+    fn account_for_removal(&mut self, waiting: &Waiting) {
+        let Some(Rows { class, tally, place }) = waiting.batch.rows else { return };
+        self.rows -= tally.rows;
+        let Some(place) = place else {
+            self.memory_bytes -= waiting.bytes;
+            return;
+        };
+        if let Some(contents) = self.segments.get_mut(&(class, place.segment)) {
+            contents.batches -= 1;
+        }
+        if waiting.messages.is_some() {
+            self.window_bytes -= waiting.bytes;
+        }
+    }
+
+    fn oldest_segment(&self, class: Class) -> Option<Segment> {
+        let mut segments = self.segments.range((class, 0)..=(class, u64::MAX));
+        segments.next().map(|(segment, _)| *segment)
+    }
+
+    fn give_up_segment(&mut self, segment: Segment, reason: &str) {
+        let mut index = 0;
+        while index < self.waiting.len() {
+            if self.waiting[index].batch.segment() == Some(segment) {
+                self.give_up(index, reason);
+            }
+            index += 1;
+        }
+        self.segments.remove(&segment);
+        self.dropped.push(segment);
+        self.merge();
+    }
+
+    fn give_up_in_memory(&mut self, class: Class) -> bool {
+        let find = |class: Class| {
+            self.waiting.iter().position(|waiting| {
+                waiting.batch.rows.is_some_and(|rows| rows.class == class && rows.place.is_none())
+            })
+        };
+        let index = find(Class::Allows).or_else(|| match class {
+            Class::Denies => find(Class::Denies),
+            Class::Allows => None,
+        });
+        if let Some(index) = index {
+            self.give_up(index, FULL);
+            self.merge();
+        }
+        index.is_some()
+    }
+
+    fn give_up(&mut self, index: usize, reason: &str) {
+        let Some(waiting) = self.waiting.get_mut(index) else { return };
+        let removed = Waiting {
+            batch: waiting.batch.clone(),
+            messages: waiting.messages.take(),
+            bytes: std::mem::take(&mut waiting.bytes),
+            changed: false,
+        };
+        self.given_up += removed.batch.rows.map_or(0, |rows| rows.tally.verdicts());
+        waiting.batch.give_up(stage::SPOOL, reason);
+        waiting.changed = true;
+        self.changed = true;
+        self.account_for_removal(&removed);
+    }
+
+    /// Makes one of neighbours that were given up before the relay may have heard of them.
+    fn merge(&mut self) {
+        let ever_sent = self.ever_sent;
+        let unheard = |batch: &Batch| {
+            let first = BatchNumber { sequence: batch.first, ..batch.number };
+            batch.rows.is_none() && first > ever_sent
+        };
+        let mut merged: VecDeque<Waiting> = VecDeque::with_capacity(self.waiting.len());
+        for next in self.waiting.drain(..) {
+            if let Some(last) = merged.back_mut()
+                && unheard(&last.batch)
+                && unheard(&next.batch)
+                && last.batch.number.epoch == next.batch.number.epoch
+                && last.batch.number.sequence + 1 == next.batch.first
+                && is_short(&last.batch.losses, &next.batch.losses)
+            {
+                last.batch.number = next.batch.number;
+                last.changed = true;
+                for entry in next.batch.losses {
+                    join(&mut last.batch.losses, entry, LONGEST_NS);
+                }
+            } else {
+                merged.push_back(next);
+            }
+        }
+        self.waiting = merged;
     }
 }
 
-fn size(batch: &Batch) -> usize {
+/// Whether the entries of both are close enough in time for one entry.
+fn is_short(some: &[LossEntry], others: &[LossEntry]) -> bool {
+    let all = || some.iter().chain(others);
+    let from = all().map(|entry| entry.from_ns).min().unwrap_or(0);
+    let to = all().map(|entry| entry.to_ns).max().unwrap_or(0);
+    to.saturating_sub(from) <= LONGEST_NS
+}
+
+/// Why rows go when there is no room.
+pub(crate) const FULL: &str = "spool full";
+
+/// Bytes in memory.
+pub(crate) fn size(messages: &[FlightData]) -> usize {
     let size = |message: &FlightData| message.data_header.len() + message.data_body.len();
-    batch.messages.iter().map(|message| size(message) + size_of::<FlightData>()).sum()
+    messages.iter().map(|message| size(message) + size_of::<FlightData>()).sum()
 }
 
 /// Now, nanoseconds since 1970, but later than `last`, also when the clock was set back.
-fn new_epoch(last: u64) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+fn new_epoch(last: u64, now: SystemTime) -> u64 {
+    let now = now.duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
     now.max(last + 1)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn parcel(rows: u64, has_denies: bool) -> Parcel {
-        let body = vec![0u8; 1000 - size_of::<FlightData>()];
-        let message = FlightData::new().with_data_body(body);
-        Parcel { messages: vec![message], rows, has_denies }
-    }
-
-    fn push(outbox: &mut Outbox, parcel: Parcel) {
-        let batch = outbox.number(parcel);
-        outbox.push(batch);
-    }
-
-    fn up_to(outbox: &Outbox, sequence: u64) -> BatchNumber {
-        BatchNumber { epoch: outbox.last.epoch, sequence }
-    }
-
-    fn acknowledged(outbox: &mut Outbox, sequence: u64) {
-        outbox.acknowledged(up_to(outbox, sequence));
-    }
-
-    fn connected(outbox: &mut Outbox, sequence: u64) {
-        outbox.connected(&[up_to(outbox, sequence)]);
-    }
-
-    fn sequences(outbox: &mut Outbox) -> Vec<u64> {
-        std::iter::from_fn(|| outbox.next().map(|(number, _)| number.sequence)).collect()
-    }
-
-    #[test]
-    fn what_is_not_acknowledged_is_sent_again_in_order() {
-        let mut outbox = Outbox::new(10_000);
-        (0..4).for_each(|rows| push(&mut outbox, parcel(rows, false)));
-        assert_eq!(sequences(&mut outbox), [1, 2, 3, 4]);
-        acknowledged(&mut outbox, 2);
-        assert_eq!(sequences(&mut outbox), [0u64; 0]);
-        connected(&mut outbox, 3);
-        assert_eq!(sequences(&mut outbox), [4]);
-        acknowledged(&mut outbox, 4);
-        assert!(outbox.is_empty());
-        assert_eq!((outbox.rows(), outbox.bytes(), outbox.lost_rows()), (0, 0, 0));
-    }
-
-    #[test]
-    fn batches_without_denies_go_first() {
-        let mut outbox = Outbox::new(3_000);
-        push(&mut outbox, parcel(1, true));
-        push(&mut outbox, parcel(10, false));
-        push(&mut outbox, parcel(100, true));
-        push(&mut outbox, parcel(1000, true));
-        assert_eq!((outbox.lost_rows(), outbox.rows()), (10, 1101));
-        push(&mut outbox, parcel(10_000, true));
-        assert_eq!((outbox.lost_rows(), outbox.rows()), (11, 11_100));
-        assert_eq!(sequences(&mut outbox), [3, 4, 5]);
-    }
-
-    #[test]
-    fn a_batch_given_up_after_it_was_sent_is_lost_only_if_it_did_not_arrive() {
-        let given_up = || {
-            let mut outbox = Outbox::new(2_000);
-            push(&mut outbox, parcel(1, false));
-            push(&mut outbox, parcel(10, false));
-            assert_eq!(sequences(&mut outbox), [1, 2]);
-            push(&mut outbox, parcel(100, false));
-            push(&mut outbox, parcel(1000, false));
-            assert_eq!(outbox.lost_rows(), 0);
-            outbox
-        };
-        for (arrived, lost) in [(0, 11), (1, 10), (2, 0)] {
-            let mut outbox = given_up();
-            connected(&mut outbox, arrived);
-            assert_eq!(outbox.lost_rows(), lost, "arrived up to {arrived}");
-            assert_eq!(sequences(&mut outbox), [3, 4]);
-        }
-        // On a connection that lives, the answers come in order.
-        let mut outbox = given_up();
-        acknowledged(&mut outbox, 2);
-        connected(&mut outbox, 2);
-        assert_eq!(outbox.lost_rows(), 0);
-    }
-
-    #[test]
-    fn a_batch_that_can_never_fit_is_lost() {
-        let mut outbox = Outbox::new(500);
-        push(&mut outbox, parcel(7, true));
-        assert_eq!((outbox.lost_rows(), outbox.rows()), (7, 0));
-    }
-
-    proptest! {
-        /// A relay that receives in order, forgets nothing and is cut off at random moments: each
-        /// row is held by it, waits, or is counted as lost, exactly once.
-        #[test]
-        fn every_row_is_accounted_for(steps in prop::collection::vec(0u8..7, 1..200)) {
-            let mut outbox = Outbox::new(4_000);
-            let (mut pushed, mut relay_rows, mut relay_last) = (0u64, 0u64, 0u64);
-            let mut on_the_way: VecDeque<(u64, u64)> = VecDeque::new();
-            for step in steps {
-                match step {
-                    0..=2 => {
-                        pushed += 1;
-                        // One row each, so rows tell how many batches there are.
-                        push(&mut outbox, parcel(1, step == 0));
-                    }
-                    3 => if let Some((number, _)) = outbox.next() {
-                        on_the_way.push_back((number.sequence, 1));
-                    },
-                    4 => if let Some((sequence, rows)) = on_the_way.pop_front()
-                        && sequence > relay_last
-                    {
-                        relay_last = sequence;
-                        relay_rows += rows;
-                    },
-                    5 => acknowledged(&mut outbox, relay_last),
-                    _ => {
-                        on_the_way.clear();
-                        connected(&mut outbox, relay_last);
-                    }
-                }
-                prop_assert!(outbox.bytes() <= 4_000);
-            }
-            on_the_way.clear();
-            connected(&mut outbox, relay_last);
-            prop_assert_eq!(relay_rows + outbox.rows() + outbox.lost_rows(), pushed);
-        }
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use weir_relay::{Relay, RelayConfig};
 use super::*;
 use crate::directory::SharedDirectory;
 use crate::join::Joiner;
+use crate::ledger::Class;
 use fake::FakeRelay;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -21,7 +22,7 @@ fn joined(rows: usize) -> Joined {
     let event: VerdictEvent = unsafe { std::mem::zeroed() };
     let mut joiner = Joiner::new("lab", "n1", SharedDirectory::default());
     joiner.add_events(&vec![event; rows]);
-    joiner.finish().unwrap()
+    joiner.finish(Class::Allows).unwrap()
 }
 
 struct Running {
@@ -100,7 +101,7 @@ async fn what_was_not_acknowledged_is_sent_again_after_the_connection_broke() {
     uplink.acknowledged().await;
     let sequences: Vec<u64> = relay.held().iter().map(|(sequence, _)| *sequence).collect();
     assert_eq!(sequences, [1, 2, 3, 4, 5, 6, 7]);
-    assert_eq!(uplink.stop().await.lost_rows, 0);
+    assert_eq!((uplink.stop().await.given_up, relay.lost()), (0, 0));
 }
 
 #[tokio::test]
@@ -118,7 +119,7 @@ async fn a_relay_that_forgot_everything_gets_what_is_left() {
 }
 
 #[tokio::test]
-async fn what_finds_no_room_is_counted_to_the_row() {
+async fn the_relay_hears_of_what_found_no_room_to_the_row() {
     let relay = FakeRelay::start().await;
     relay.refuse(true);
     let one = encode::batch(&joined(100).batch).unwrap();
@@ -128,12 +129,13 @@ async fn what_finds_no_room_is_counted_to_the_row() {
         uplink.push(100);
     }
     let waiting = uplink.outbox.state();
-    assert!(waiting.lost_rows > 0 && waiting.rows > 0, "{waiting:?}");
+    assert!(waiting.given_up > 0 && waiting.rows > 0, "{waiting:?}");
     relay.refuse(false);
     uplink.acknowledged().await;
-    let held: u64 = relay.held().iter().map(|(_, rows)| rows).sum();
-    let state = uplink.stop().await;
-    assert_eq!(held + state.lost_rows, 5_000);
+    let held = relay.held();
+    assert!(held.iter().map(|(sequence, _)| *sequence).eq(1..=50), "no number is missing");
+    let rows: u64 = held.iter().map(|(_, rows)| rows).sum();
+    assert_eq!((rows + relay.lost(), relay.lost()), (5_000, uplink.stop().await.given_up));
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ table! {
         cluster: Text, "Cluster of the node.";
         node: Text, "Node whose flows were lost; the relay's name where the relay lost them.";
         stage: Text, "Where: `kernel`, `conntrack`, `denies`, `join`, `spool`, `uplink`, `relay`, `follower`, `exporter`.";
-        verdict: Text, "Of what: `allow`, `deny`, `audit`; empty where nobody can tell.";
+        verdict: Text, "Of what: `allow` (at stages `kernel` and `conntrack` maybe `audit`), `deny`, `audit`; empty where nobody can tell.";
         unit: Text, "What `count` counts: `verdicts` are missing from `sum(count)` of table `flows`; `connections` are there, but not all of their packets and bytes; `batches` never arrived and nobody knows what was in them.";
         count: UInt64, "How many.";
         reason: Text, "Why, in a word or a few: `table full`, `evicted`, `disk full`, …";

@@ -24,6 +24,7 @@ use rustix::event::{Timespec, epoll};
 use weir_abi::event::VerdictEvent;
 
 use super::{KernelError, table::Plain as _};
+use crate::ledger::Malformed;
 pub(super) use memory::Mapped;
 pub(crate) use memory::RingMemory;
 use record::{Record, record_at};
@@ -49,7 +50,7 @@ pub struct RingReader {
     verdicts: Cursor,
     /// Told when the kernel wakes a reader of either; none without a kernel.
     wakeups: Option<OwnedFd>,
-    malformed: u64,
+    malformed: Malformed,
 }
 
 struct Cursor {
@@ -83,7 +84,7 @@ impl RingReader {
             denies: Cursor::new("DENY_VERDICTS", denies),
             verdicts: Cursor::new("VERDICTS", verdicts),
             wakeups: None,
-            malformed: 0,
+            malformed: Malformed::default(),
         }
     }
 
@@ -97,8 +98,8 @@ impl RingReader {
         let begun = Instant::now();
         loop {
             let mut room = BATCH;
-            self.malformed += self.denies.drain(&mut room, into)?;
-            self.malformed += self.verdicts.drain(&mut room, into)?;
+            self.malformed.denies += self.denies.drain(&mut room, into)?;
+            self.malformed.allows += self.verdicts.drain(&mut room, into)?;
             if room < BATCH {
                 return Ok(BATCH - room);
             }
@@ -144,9 +145,10 @@ impl RingReader {
         self.releaser().release(self.positions());
     }
 
-    /// Records that were not of an event's size: from programs of another version.
-    pub fn malformed(&self) -> u64 {
-        self.malformed
+    /// Records up to [`positions`](Self::positions) that were not of an event's size, from programs
+    /// of another version; since the last call.
+    pub fn malformed(&mut self) -> Malformed {
+        std::mem::take(&mut self.malformed)
     }
 
     fn wait(&self, timeout: Duration) -> Result<(), KernelError> {

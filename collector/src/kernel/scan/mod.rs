@@ -85,8 +85,22 @@ pub struct Scan {
     pub connections_present: u64,
     /// Kinds of denies in the table that are not over.
     pub denies_present: u64,
+    /// Connections that have given way to others since the maps began.
+    pub evicted: u64,
+    /// What the tables count, no event has told of and this scan does not report yet. What is in none
+    /// of both the ledger takes for lost.
+    pub withheld: Withheld,
     /// How to go on after this scan.
     pub mark: ScanMark,
+}
+
+/// Reports that are to come later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Withheld {
+    /// Connections whose first report is.
+    pub connections: u64,
+    /// Denied attempts.
+    pub attempts: u64,
 }
 
 /// What a scanner has to know, besides [`Totals`], to go on where another one was.
@@ -231,6 +245,7 @@ impl TableScanner {
         self.removals.denies_evicted.fetch_max(evicted, Ordering::Relaxed);
 
         let over = &self.over;
+        into.evicted = self.removals.evicted.load(Ordering::Relaxed);
         into.connections_present = connections_present - over.connections.len() as u64;
         into.denies_present = denies_present - over.denies.len() as u64;
         let which = |(key, value): &(ConnectionKey, Connection)| (*key, value.first_ns);

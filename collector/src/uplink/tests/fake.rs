@@ -23,6 +23,8 @@ struct State {
     /// Sequence and rows of each batch held, in order of arrival.
     held: Vec<(u64, u64)>,
     last: u64,
+    /// Verdicts that the ledger is told of.
+    lost: u64,
     status: Option<CollectorStatus>,
     heartbeats: usize,
     connections: usize,
@@ -60,6 +62,10 @@ impl FakeRelay {
 
     pub(super) fn held(&self) -> Vec<(u64, u64)> {
         self.state.lock().unwrap().held.clone()
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.state.lock().unwrap().lost
     }
 
     pub(super) fn heartbeats(&self) -> usize {
@@ -100,6 +106,7 @@ impl FakeRelay {
         if id.sequence > state.last {
             state.last = id.sequence;
             state.held.push((id.sequence, rows));
+            state.lost += id.losses.iter().map(|entry| entry.count).sum::<u64>();
         }
         if state.cut == Some(id.sequence) {
             state.cut = None;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{AsArray as _, RecordBatch};
@@ -15,24 +15,23 @@ use weir_abi::conntrack::{
 };
 use weir_abi::event::{REASON_DEFAULT_DENY, VERDICT_ALLOW, VERDICT_DENY, VerdictEvent};
 use weir_abi::{DIRECTION_EGRESS, PROTOCOL_TCP};
-use weir_flow::wire::{self, BatchId};
+use weir_flow::wire::{self, BatchId, LossEntry};
 use weir_relay::{Decoder, Message};
 
-use crate::journal::{BatchNumber, Store};
+pub(super) use crate::journal::fake::Killed;
+use crate::journal::fake::{FakeFiles, Fate};
+use crate::journal::{BatchNumber, Files, Maps};
 use crate::kernel::{
     Entries, FakeRing, KernelError, MonotonicClock, Plain as _, Removals, RingMemory, RingReader,
     Stats, TableScanner,
 };
-
-/// What is thrown when a life ends.
-pub(super) struct Killed;
 
 /// Sums by destination port.
 pub(super) type Sums = BTreeMap<u16, Sum>;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
-    count: u64,
+    pub(super) count: u64,
     packets: u64,
     bytes: u64,
     reply_packets: u64,
@@ -42,8 +41,7 @@ pub(super) struct Sum {
 #[derive(Clone)]
 pub(super) struct World {
     state: Arc<Mutex<State>>,
-    denies_ring: Arc<FakeRing>,
-    verdicts_ring: Arc<FakeRing>,
+    files: Arc<FakeFiles>,
     removals: Arc<Removals>,
 }
 
@@ -60,10 +58,14 @@ struct State {
     kinds: FxHashSet<DenyKey>,
     stats: Stats,
     counted: Sums,
-    disk: Option<Vec<u8>>,
+    /// Of denies, then of the rest.
+    rings: Vec<Arc<FakeRing>>,
+    /// How often the machine has failed.
+    boot: u8,
     disk_full: bool,
     relay: FxHashMap<u64, u64>,
     batches: Vec<RecordBatch>,
+    losses: Vec<LossEntry>,
 }
 
 impl State {
@@ -87,13 +89,82 @@ impl State {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
-        let state = State { random: seed, now_ns: MonotonicClock::now_ns(), ..State::default() };
-        Self {
-            state: Arc::new(Mutex::new(state)),
-            denies_ring: Arc::new(FakeRing::new(512)),
-            verdicts_ring: Arc::new(FakeRing::new(512)),
-            removals: Arc::default(),
-        }
+        let state = State {
+            random: seed,
+            now_ns: MonotonicClock::now_ns(),
+            rings: rings(),
+            ..State::default()
+        };
+        let state = Arc::new(Mutex::new(state));
+        let files = Arc::new(FakeFiles::default());
+        let fates = state.clone();
+        files.set_fates(Some(Box::new(move |bytes| {
+            let mut state = fates.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.ends() {
+                Fate::Ends(state.dice(bytes as u64 + 1) as usize)
+            } else if state.disk_full && bytes > 1 {
+                Fate::Fails(ErrorKind::StorageFull, state.dice(bytes as u64) as usize)
+            } else {
+                Fate::Happens
+            }
+        })));
+        Self { state, files, removals: Arc::default() }
+    }
+
+    /// The machine loses power: what the kernel had is gone, and what was not synced.
+    pub(super) fn lose_power(&mut self) {
+        let mut state = self.lock();
+        state.boot += 1;
+        state.rings = rings();
+        state.stats = Stats::default();
+        (state.conntrack, state.closed, state.denies) = Default::default();
+        state.kinds = FxHashSet::default();
+        drop(state);
+        self.removals = Arc::default();
+        let state = self.state.clone();
+        self.files.fail(|sides| state.lock().unwrap().dice(sides as u64) as usize);
+    }
+
+    /// Something on disk is not as it was written. False: there is nothing.
+    pub(super) fn damage(&self, prefix: &str) -> bool {
+        let state = self.state.clone();
+        self.files.damage(prefix, |sides| state.lock().unwrap().dice(sides as u64) as usize)
+    }
+
+    pub(super) fn maps(&self) -> Maps {
+        Maps { boot: [self.lock().boot; 16], ids: [1; 5] }
+    }
+
+    pub(super) fn files(&self) -> Arc<dyn Files> {
+        self.files.clone()
+    }
+
+    pub(super) fn set_capacity(&self, bytes: Option<usize>) {
+        self.files.set_capacity(bytes);
+    }
+
+    /// An entry gives way to another: whatever it counted and nobody reported is lost.
+    pub(super) fn evict(&self, port: u16) {
+        let mut state = self.lock();
+        state.conntrack.remove(&connection_key(port));
+        state.denies.remove(&deny_key(100 + port));
+    }
+
+    /// Events whose room was given back.
+    pub(super) fn released(&self) -> u64 {
+        let len = (8 + size_of::<VerdictEvent>() as u64).next_multiple_of(8);
+        self.lock().rings.iter().map(|ring| ring.released() / len).sum()
+    }
+
+    /// Verdicts that the ledger was told of.
+    pub(super) fn lost(&self) -> u64 {
+        let state = self.lock();
+        let verdicts = state.losses.iter().filter(|entry| entry.unit == "verdicts");
+        verdicts.map(|entry| entry.count).sum()
+    }
+
+    pub(super) fn losses(&self) -> Vec<LossEntry> {
+        self.lock().losses.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -148,7 +219,13 @@ impl World {
             let closed = ClosedKey { connection: key, first_ns: old.first_ns };
             state.closed.insert(closed, *old);
         }
-        let submitted = self.verdicts_ring.write(event(state.now_ns, port, VERDICT_ALLOW).bytes());
+        let submitted = state.rings[1].write(event(state.now_ns, port, VERDICT_ALLOW).bytes());
+        state.stats.allowed += 1;
+        *if submitted {
+            &mut state.stats.allow_submitted
+        } else {
+            &mut state.stats.allow_failed
+        } += 1;
         // SAFETY: the struct has no invalid bit pattern.
         let mut connection: Connection = unsafe { std::mem::zeroed() };
         (connection.first_ns, connection.last_ns) = (state.now_ns, state.now_ns);
@@ -191,18 +268,21 @@ impl World {
         let state = &mut *self.lock();
         let key = deny_key(port);
         state.now_ns += 1;
+        state.stats.denied += 1;
         let sum = state.counted.entry(port).or_default();
         *sum =
             Sum { count: sum.count + 1, packets: sum.packets + 1, bytes: sum.bytes + 74, ..*sum };
         if let Some(deny) = state.denies.get_mut(&key) {
             fold(deny, state.now_ns);
+            state.stats.deny_folded += 1;
             return;
         }
-        if state.kinds.insert(key)
-            && self.denies_ring.write(event(state.now_ns, port, VERDICT_DENY).bytes())
-        {
+        let is_new = state.kinds.insert(key);
+        if is_new && state.rings[0].write(event(state.now_ns, port, VERDICT_DENY).bytes()) {
+            state.stats.deny_submitted += 1;
             return;
         }
+        *if is_new { &mut state.stats.deny_failed } else { &mut state.stats.deny_folded } += 1;
         // SAFETY: the struct has no invalid bit pattern.
         let mut deny: Deny = unsafe { std::mem::zeroed() };
         fold(&mut deny, state.now_ns);
@@ -213,6 +293,11 @@ impl World {
 
     pub(super) fn counted(&self) -> Sums {
         self.lock().counted.clone()
+    }
+
+    /// Verdicts in rows that the relay has.
+    pub(super) fn reported_count(&self) -> u64 {
+        self.reported().values().map(|sum| sum.count).sum()
     }
 
     /// What the relay has.
@@ -240,14 +325,23 @@ impl World {
         BatchNumber { sequence, ..asked }
     }
 
-    pub(super) fn relay_takes(&self, number: BatchNumber, messages: &[FlightData]) {
+    pub(super) fn relay_takes(
+        &self,
+        number: BatchNumber,
+        messages: &[FlightData],
+        losses: &[LossEntry],
+    ) {
         let mut state = self.effect();
         let last = state.relay.entry(number.epoch).or_default();
         if number.sequence <= *last {
             return;
         }
-        assert_eq!(number.sequence, *last + 1, "nothing is given up here");
+        assert_eq!(number.sequence, *last + 1, "no number is missing");
         *last = number.sequence;
+        state.losses.extend_from_slice(losses);
+        if messages.is_empty() {
+            return;
+        }
         let mut decoder = Decoder::default();
         decoder.read(&crate::uplink::schema()).unwrap();
         let (epoch, sequence) = (number.epoch, number.sequence);
@@ -264,7 +358,8 @@ impl World {
 
     pub(super) fn reader(&self) -> RingReader {
         let ring = |ring: &Arc<FakeRing>| Ring { world: self.clone(), ring: ring.clone() };
-        RingReader::over(Arc::new(ring(&self.denies_ring)), Arc::new(ring(&self.verdicts_ring)))
+        let rings = self.lock().rings.clone();
+        RingReader::over(Arc::new(ring(&rings[0])), Arc::new(ring(&rings[1])))
     }
 
     pub(super) fn scanner(&self) -> TableScanner {
@@ -272,6 +367,8 @@ impl World {
         let closed = Table { world: self.clone(), of: |state| &mut state.closed, bump: None };
         let bump = |state: &mut State, key: &DenyKey, deny: &mut Deny| {
             fold(deny, state.now_ns);
+            state.stats.deny_folded += 1;
+            state.stats.denied += 1;
             let sum = state.counted.entry(key.destination_port).or_default();
             sum.count += 1;
             sum.packets += 1;
@@ -280,10 +377,10 @@ impl World {
         let denies = Table { world: self.clone(), of: |state| &mut state.denies, bump: Some(bump) };
         TableScanner::new(conntrack, closed, denies, self.removals.clone())
     }
+}
 
-    pub(super) fn store(&self) -> Box<dyn Store> {
-        Box::new(Disk(self.clone()))
-    }
+fn rings() -> Vec<Arc<FakeRing>> {
+    (0..2).map(|_| Arc::new(FakeRing::new(512))).collect()
 }
 
 fn fold(deny: &mut Deny, now_ns: u64) {
@@ -396,53 +493,5 @@ impl<K: Copy + Eq + Hash, V: Copy + PartialEq> Entries<K, V> for Table<K, V> {
             table.insert(*key, *value);
         }
         Ok(!there)
-    }
-}
-
-struct Disk(World);
-
-fn full() -> io::Error {
-    io::ErrorKind::StorageFull.into()
-}
-
-impl Store for Disk {
-    fn read(&mut self) -> io::Result<Option<Box<dyn Read + '_>>> {
-        let bytes = self.0.effect().disk.clone();
-        Ok(bytes.map(|bytes| Box::new(io::Cursor::new(bytes)) as Box<dyn Read>))
-    }
-
-    fn cut(&mut self, len: u64) -> io::Result<()> {
-        let mut state = self.0.effect();
-        state.disk.as_mut().unwrap().truncate(len as usize);
-        Ok(())
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.0.lock();
-        let ends = state.ends();
-        let partly = ends || state.disk_full;
-        let len = bytes.len() as u64;
-        let written = if partly { state.dice(len + u64::from(ends)) } else { len };
-        let disk = state.disk.as_mut().unwrap();
-        disk.extend(&bytes[..written as usize]);
-        if ends {
-            drop(state);
-            std::panic::resume_unwind(Box::new(Killed));
-        }
-        if partly { Err(full()) } else { Ok(()) }
-    }
-
-    fn replace(
-        &mut self,
-        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let mut aside = Vec::new();
-        write(&mut aside)?;
-        let mut state = self.0.effect();
-        if state.disk_full {
-            return Err(full());
-        }
-        state.disk = Some(aside);
-        Ok(())
     }
 }
