@@ -403,6 +403,26 @@ fn batches_are_independent_and_denies_have_their_own() {
     assert_eq!(joiner.finish(Class::Allows).unwrap().batch.num_rows(), 0);
 }
 
+/// The kernel's times do not step, so what is between two of them stays right.
+#[test]
+fn rows_follow_a_clock_that_was_set_and_keep_their_distances() {
+    let hour = 3_600_000_000_000;
+    for step in [hour, -hour] {
+        let mut joiner = joiner();
+        let now = joiner.clock;
+        // As it was before somebody set the clock.
+        joiner.clock = now.ahead(step);
+        let (mut first, mut second) = (event(), event());
+        (first.time_ns, second.time_ns) = (1_000_000, 5_000_000);
+        joiner.add_events(&[first, second]);
+        let joined = joiner.finish(Class::Denies).unwrap();
+        let rows = Flow::read(&joined.batch).unwrap();
+        assert_eq!(rows[1].time.0 - rows[0].time.0, 4_000_000);
+        assert!(rows[0].time.0.abs_diff(now.to_utc_ns(1_000_000)) < 1_000_000_000);
+        assert_eq!((joined.tally.from_ns, joined.tally.to_ns), (rows[0].time.0, rows[1].time.0));
+    }
+}
+
 #[test]
 fn numbers_of_another_version_are_counted_and_never_rows() {
     let mut joiner = joiner();

@@ -82,7 +82,7 @@ impl Step {
         });
         put_option(self.mark.as_ref(), into, put_mark);
         put_option(self.accounts.as_ref(), into, |accounts, into| put(*accounts, into));
-        put_option(self.pending.as_ref(), into, |pending, into| put_losses(pending, into));
+        put_option(self.pending.as_ref(), into, put_losses);
     }
 
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {

@@ -34,6 +34,12 @@ impl MonotonicClock {
         self.step_to(Self::sample());
     }
 
+    /// As if the calendar's clock had been so far ahead when it was read.
+    #[cfg(test)]
+    pub(crate) fn ahead(self, ns: i64) -> Self {
+        Self { offset_ns: self.offset_ns + ns }
+    }
+
     fn step_to(&mut self, sampled: Self) {
         if sampled.offset_ns.abs_diff(self.offset_ns) > TOLERANCE_NS {
             *self = sampled;

@@ -6,11 +6,11 @@ use crate::kernel::{Scan, Stats};
 /// Sums since the maps began; part of the journal.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Accounts {
+pub struct Accounts {
     /// Connections that a report of the table told of first.
-    pub(crate) connections: u64,
+    pub connections: u64,
     /// Attempts that reports of the table told of.
-    pub(crate) attempts: u64,
+    pub attempts: u64,
     /// In the ledger: connections whose entry went before any report.
     connections_lost: u64,
     /// In the ledger: attempts whose entry went before their report.
@@ -48,7 +48,7 @@ impl Accounts {
 
     /// A scan is reported as a whole: enters what is missing since the last one. `stats` was read
     /// before the scan began.
-    pub(crate) fn settle(&mut self, stats: &Stats, scan: &Scan, span: Span, ledger: &mut Pending) {
+    pub fn settle(&mut self, stats: &Stats, scan: &Scan, span: Span, ledger: &mut Pending) {
         let missing = |counted: u64, reported: u64, withheld: u64| {
             counted.saturating_sub(reported.saturating_add(withheld))
         };

@@ -26,8 +26,9 @@ mod accounts;
 mod pending;
 mod tally;
 
-pub(crate) use accounts::Accounts;
-pub(crate) use pending::{Pending, Span, join};
+pub use accounts::Accounts;
+pub(crate) use pending::join;
+pub use pending::{Pending, Span};
 pub use tally::{Class, Malformed, Tally};
 
 /// A stage that loses something: column `stage` of table `loss`.

@@ -12,14 +12,16 @@ const MOST: usize = MAX_LOSSES / 2;
 
 /// When something was lost, nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) from_ns: i64,
-    pub(crate) to_ns: i64,
+pub struct Span {
+    /// Begin.
+    pub from_ns: i64,
+    /// End.
+    pub to_ns: i64,
 }
 
 /// The entries.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pending {
+pub struct Pending {
     entries: Vec<LossEntry>,
     /// Something was added or taken since the last [`news`](Self::news).
     changed: bool,
@@ -68,7 +70,7 @@ impl Pending {
     }
 
     /// What is there.
-    pub(crate) fn entries(&self) -> &[LossEntry] {
+    pub fn entries(&self) -> &[LossEntry] {
         &self.entries
     }
 

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
+mod balance;
 mod connections;
 mod costs;
 mod fixture;
