@@ -34,6 +34,8 @@ mod frame;
 mod restored;
 mod segments;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, ErrorKind};

@@ -228,6 +228,10 @@ proptest! {
         }
         check(&world)?;
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
 
     /// Entries give way to others, the spool is too small, and collectors are killed all the time.
     #[test]
