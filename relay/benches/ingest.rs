@@ -105,7 +105,7 @@ fn decode(messages: &[FlightData]) -> Vec<RecordBatch> {
     messages
         .iter()
         .filter_map(|message| match decoder.read(message).expect("the messages are right") {
-            Message::Batch { batch, .. } => Some(batch),
+            Message::Batch(received) => Some(received.batch),
             Message::Preparation | Message::Heartbeat(_) | Message::Objects { .. } => None,
         })
         .collect()

@@ -15,6 +15,13 @@ pub struct RelayConfig {
     pub ingest_socket: Option<PathBuf>,
     /// The store.
     pub store: Location,
+    /// Directory of the write-ahead log, this relay's alone. `None`, the default: `.wal` in the
+    /// store, which then has to be a directory.
+    pub wal: Option<PathBuf>,
+    /// When the write-ahead log is forced to disk. Default [`Fsync::Batch`].
+    pub fsync: Fsync,
+    /// Bytes of the write-ahead log above which collectors have to wait. Default 2 GiB.
+    pub wal_max_bytes: u64,
     /// Hot rows that start a flush. Default 300,000.
     pub flush_rows: usize,
     /// Hot bytes that start a flush. Default 192 MiB.
@@ -31,6 +38,18 @@ pub struct RelayConfig {
     pub shutdown_timeout: Duration,
 }
 
+/// When the write-ahead log is forced to disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before a batch is acknowledged: a power failure loses nothing acknowledged.
+    #[default]
+    Batch,
+    /// Every second: a power failure may lose what was acknowledged since.
+    Interval,
+    /// When the system likes to. A relay that is killed still loses nothing.
+    Never,
+}
+
 impl RelayConfig {
     /// The defaults, with the store in `store`.
     pub fn new(store: impl Into<Location>) -> Self {
@@ -38,6 +57,9 @@ impl RelayConfig {
             ingest: SocketAddr::from(([127, 0, 0, 1], 4246)),
             ingest_socket: None,
             store: store.into(),
+            wal: None,
+            fsync: Fsync::Batch,
+            wal_max_bytes: 2 << 30,
             flush_rows: 300_000,
             flush_bytes: 192 << 20,
             flush_interval: Duration::from_secs(60),

@@ -3,7 +3,7 @@
 //! Everything here is input from the network: a message that is cut short, says something about
 //! itself that is not so, or carries other columns is refused by name of what is wrong.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -17,12 +17,14 @@ use arrow_flight::FlightData;
 use weir_flow::schema::objects::{ObjectVersion, object_schema};
 use weir_flow::schema::stored_schema;
 use weir_flow::wire::{
-    self, BatchId, FLOWS, MAX_BATCH_ROWS, MAX_MANIFEST_BYTES, MAX_MESSAGE_BYTES, MAX_NAME_BYTES,
-    OBJECTS, ObjectsId,
+    self, BatchId, FLOWS, LossEntry, MAX_BATCH_ROWS, MAX_LOSSES, MAX_MANIFEST_BYTES,
+    MAX_MESSAGE_BYTES, MAX_NAME_BYTES, OBJECTS, ObjectsId,
 };
 
 /// Largest `app_metadata`.
 const MAX_METADATA_BYTES: usize = 1 << 20;
+/// Largest `data_header`: a few kilobytes tell of every column.
+const MAX_HEADER_BYTES: usize = 1 << 20;
 /// Longest name of a collector.
 const MAX_COLLECTOR_BYTES: usize = 512;
 
@@ -84,14 +86,7 @@ pub enum Message {
     /// Only how the collector is.
     Heartbeat(BatchId),
     /// Rows.
-    Batch {
-        /// Which batch.
-        id: BatchId,
-        /// Its rows, of [`stored_schema`].
-        batch: RecordBatch,
-        /// What it weighs in memory.
-        bytes: usize,
-    },
+    Batch(ReceivedBatch),
     /// Versions of the cluster's objects.
     Objects {
         /// Which batch.
@@ -99,6 +94,31 @@ pub enum Message {
         /// The versions.
         versions: Vec<ObjectVersion>,
     },
+}
+
+/// A batch, and the messages that it came in.
+#[derive(Debug)]
+pub struct ReceivedBatch {
+    /// Which batch.
+    pub id: BatchId,
+    /// Its rows, of [`stored_schema`].
+    pub batch: RecordBatch,
+    /// What it weighs in memory.
+    pub bytes: usize,
+    /// Its `app_metadata`.
+    pub metadata: Buffer,
+    /// The schema, the dictionaries in force and the rows: with [`metadata`](Self::metadata) the
+    /// batch as a stream of its own. They share their memory with [`batch`](Self::batch).
+    pub messages: Vec<RawMessage>,
+}
+
+/// A message of a stream as it came.
+#[derive(Clone, Debug)]
+pub struct RawMessage {
+    /// `data_header`.
+    pub header: Buffer,
+    /// `data_body`.
+    pub body: Buffer,
 }
 
 /// What a stream brings.
@@ -129,8 +149,10 @@ impl Table {
 pub struct Decoder {
     /// From the first message.
     table: Option<Table>,
-    schema: Option<SchemaRef>,
+    schema: Option<(SchemaRef, RawMessage)>,
     dictionaries: HashMap<i64, ArrayRef>,
+    /// What the dictionaries came in.
+    dictionary_messages: BTreeMap<i64, RawMessage>,
     /// Bytes of dictionaries that came since the last batch.
     dictionary_bytes: usize,
 }
@@ -142,6 +164,7 @@ impl Decoder {
     /// What is wrong with it. The stream cannot be read further.
     pub fn read(&mut self, data: &FlightData) -> Result<Message, DecodeError> {
         check_size("the app_metadata", data.app_metadata.len(), MAX_METADATA_BYTES)?;
+        check_size("the data_header", data.data_header.len(), MAX_HEADER_BYTES)?;
         check_size("the body", data.data_body.len(), MAX_MESSAGE_BYTES)?;
         let table = match self.table {
             Some(table) => table,
@@ -151,7 +174,12 @@ impl Decoder {
             return if data.app_metadata.is_empty() || table == Table::Objects {
                 Ok(Message::Preparation)
             } else {
-                Ok(Message::Heartbeat(read_id(&data.app_metadata)?))
+                let id = read_id(&data.app_metadata)?;
+                // A heartbeat is not numbered, so nobody could tell whether they were counted.
+                if !id.losses.is_empty() {
+                    return Err(DecodeError::BatchId("losses come with a batch".into()));
+                }
+                Ok(Message::Heartbeat(id))
             };
         }
         let message = ipc::root_as_message(&data.data_header)
@@ -169,20 +197,27 @@ impl Decoder {
         data: &FlightData,
     ) -> Result<Message, DecodeError> {
         if let Some(schema) = message.header_as_schema() {
-            self.read_schema(table, schema)?;
+            self.read_schema(table, schema, data)?;
             return Ok(Message::Preparation);
         }
-        let schema = self.schema.clone().ok_or(DecodeError::NoSchema)?;
+        let (schema, schema_message) = self.schema.clone().ok_or(DecodeError::NoSchema)?;
         if let Some(dictionary) = message.header_as_dictionary_batch() {
             let values = dictionary
                 .data()
                 .ok_or_else(|| DecodeError::Damaged("a dictionary without values".into()))?;
             check_batch(values, data.data_body.len())?;
+            if dictionary.isDelta() {
+                return Err(DecodeError::Invalid("dictionaries come whole, not in parts".into()));
+            }
             self.dictionary_bytes += data.data_body.len();
             check_size("all dictionaries of a batch", self.dictionary_bytes, MAX_MESSAGE_BYTES)?;
-            let body = Buffer::from(data.data_body.as_ref());
-            read_dictionary(&body, dictionary, &schema, &mut self.dictionaries, &message.version())
+            let raw = RawMessage::copy(data);
+            let version = message.version();
+            read_dictionary(&raw.body, dictionary, &schema, &mut self.dictionaries, &version)
                 .map_err(|error| DecodeError::Invalid(error.to_string()))?;
+            self.dictionary_messages.insert(dictionary.id(), raw);
+            let in_force = self.dictionary_messages.values().map(|raw| raw.body.len()).sum();
+            check_size("all dictionaries in force", in_force, MAX_MESSAGE_BYTES)?;
             return Ok(Message::Preparation);
         }
         let Some(header) = message.header_as_record_batch() else {
@@ -190,11 +225,10 @@ impl Decoder {
             return Err(DecodeError::Kind(kind.to_owned()));
         };
         check_batch(header, data.data_body.len())?;
-        // A copy of its own: aligned, and free of the connection's buffer.
-        let body = Buffer::from(data.data_body.as_ref());
+        let raw = RawMessage::copy(data);
         let dictionaries = &self.dictionaries;
         let batch =
-            read_record_batch(&body, header, schema, dictionaries, None, &message.version())
+            read_record_batch(&raw.body, header, schema, dictionaries, None, &message.version())
                 .map_err(|error| DecodeError::Invalid(error.to_string()))?;
         let batch = RecordBatch::try_new(table.schema(), batch.columns().to_vec())
             .map_err(|error| DecodeError::Invalid(error.to_string()))?;
@@ -211,16 +245,35 @@ impl Decoder {
         if id.sequence == 0 {
             return Err(DecodeError::BatchId("sequence numbers count from 1".into()));
         }
-        Ok(Message::Batch { id, batch, bytes })
+        let dictionaries = self.dictionary_messages.values().cloned();
+        let messages = [schema_message].into_iter().chain(dictionaries).chain([raw]).collect();
+        let metadata = Buffer::from(data.app_metadata.as_ref());
+        Ok(Message::Batch(ReceivedBatch { id, batch, bytes, metadata, messages }))
     }
 
-    fn read_schema(&mut self, table: Table, schema: ipc::Schema<'_>) -> Result<(), DecodeError> {
+    fn read_schema(
+        &mut self,
+        table: Table,
+        schema: ipc::Schema<'_>,
+        data: &FlightData,
+    ) -> Result<(), DecodeError> {
         let schema = fb_to_schema(schema);
         check_schema(table, &schema)?;
-        self.schema = Some(Arc::new(schema));
+        self.schema = Some((Arc::new(schema), RawMessage::copy(data)));
         self.dictionaries.clear();
+        self.dictionary_messages.clear();
         self.dictionary_bytes = 0;
         Ok(())
+    }
+}
+
+impl RawMessage {
+    /// A copy of its own: aligned, and free of the connection's buffer.
+    fn copy(data: &FlightData) -> Self {
+        Self {
+            header: Buffer::from(data.data_header.as_ref()),
+            body: Buffer::from(data.data_body.as_ref()),
+        }
     }
 }
 
@@ -245,7 +298,27 @@ fn read_id(metadata: &[u8]) -> Result<BatchId, DecodeError> {
         return Err(DecodeError::BatchId("the collector has no name".into()));
     }
     check_size("the collector's name", id.collector.len(), MAX_COLLECTOR_BYTES)?;
+    check_losses(&id.losses)?;
     Ok(id)
+}
+
+fn check_losses(losses: &[LossEntry]) -> Result<(), DecodeError> {
+    let wrong = |cause: String| Err(DecodeError::BatchId(format!("losses: {cause}")));
+    if losses.len() > MAX_LOSSES {
+        return wrong(format!("{} entries, at most {MAX_LOSSES} are taken", losses.len()));
+    }
+    for loss in losses {
+        for text in [&loss.stage, &loss.verdict, &loss.unit, &loss.reason] {
+            check_size("a text of an entry of the ledger", text.len(), MAX_NAME_BYTES)?;
+        }
+        if loss.stage.is_empty() || loss.unit.is_empty() {
+            return wrong("an entry has no stage or no unit".into());
+        }
+        if loss.from_ns < 0 || loss.to_ns < loss.from_ns {
+            return wrong(format!("{} to {} is no interval", loss.from_ns, loss.to_ns));
+        }
+    }
+    Ok(())
 }
 
 fn read_objects_id(metadata: &[u8]) -> Result<ObjectsId, DecodeError> {

@@ -28,14 +28,60 @@ pub enum RelayError {
     /// The Flight service ended by itself.
     #[error("the ingest service ended: {0}")]
     Serve(#[from] tonic::transport::Error),
+    /// The write-ahead log cannot be used.
+    #[error(transparent)]
+    Wal(#[from] WalError),
     /// The store did not take the last rows in time.
-    #[error("{rows} acknowledged rows could not be stored before the end: {cause}")]
-    RowsLost {
+    #[error(
+        "{rows} acknowledged rows could not be stored before the end: {cause}; they are in the write-ahead log, \
+         and the next start on the same one stores them"
+    )]
+    RowsLeft {
         /// How many.
         rows: usize,
         /// The store's last answer.
         cause: String,
     },
+}
+
+/// Why the write-ahead log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WalError {
+    /// Nobody said where it is.
+    #[error("the store is a bucket: say with --wal in which local directory the write-ahead log is")]
+    Where,
+    /// Its folder cannot be made, opened or read.
+    #[error("cannot use the write-ahead log {}: {source}", path.display())]
+    Open {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another relay has it.
+    #[error(
+        "the write-ahead log {} is in use by another relay: stop it, or give this one another --wal directory",
+        path.display()
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The file that says whose log it is holds something else.
+    #[error(
+        "{} does not say whose log it is: {source}; restore it from a copy, or start with another --wal directory: \
+         what this one holds is then left out",
+        path.display()
+    )]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// Where it is wrong.
+        source: serde_json::Error,
+    },
+    /// The thread that writes it cannot start, or has ended.
+    #[error("the write-ahead log has no writer: {0}")]
+    Writer(std::io::Error),
 }
 
 /// Why the store cannot be read or written.

@@ -11,17 +11,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
-use weir_flow::manifest::{DataFile, MANIFESTS_KEPT, OBJECTS_PREFIX, StoredUpTo, data_path};
+use weir_flow::manifest::{
+    DataFile, FlushedUpTo, LOSS_PREFIX, MANIFESTS_KEPT, OBJECTS_PREFIX, StoredUpTo, data_path,
+};
 use weir_flow::schema::SCHEMA_VERSION;
+use weir_flow::schema::loss::LossRow;
 use weir_flow::schema::objects::{ObjectVersion, ObjectVersionBuilder};
 
 use crate::error::{RelayError, StoreError};
 use crate::file;
-use crate::hot::FlushJob;
+use crate::hot::{FlushJob, loss_batch};
 use crate::objects::{ObjectsJob, tidy};
 use crate::relay::{Shared, now_ns};
 use crate::sort;
-use crate::store::{ORPHAN_AGE, ObjectsChange, Store};
+use crate::store::{Change, MergedFile, ORPHAN_AGE, Store};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// A flush that takes longer shows in the status.
@@ -33,7 +36,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub(crate) struct Flusher {
     pub(crate) shared: Arc<Shared>,
     pub(crate) store: Store,
-    /// Begins every file's name: unique among relays and their lives.
+    /// Begins the names of this relay's files.
+    pub(crate) prefix: String,
+    /// Begins those of this process.
     pub(crate) name: String,
     pub(crate) files_named: u64,
     /// How long rows that a flush took stay hot at least.
@@ -51,9 +56,10 @@ pub(crate) struct Flusher {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     files: Vec<(DataFile, Bytes)>,
-    up_to: u64,
     stored: Vec<StoredUpTo>,
+    flushed: Option<FlushedUpTo>,
     objects: Option<ObjectsFile>,
+    loss: Option<LossFile>,
     /// An attempt was made, so its manifest may exist although nobody said so.
     tried: bool,
 }
@@ -61,9 +67,16 @@ pub(crate) struct Prepared {
 /// Versions of objects that are ready to be stored.
 #[derive(Debug)]
 struct ObjectsFile {
-    change: ObjectsChange,
+    change: MergedFile,
     body: Bytes,
     up_to: u64,
+}
+
+/// Rows of the ledger that are ready to be stored.
+#[derive(Debug)]
+struct LossFile {
+    change: MergedFile,
+    body: Bytes,
 }
 
 impl Flusher {
@@ -106,7 +119,7 @@ impl Flusher {
             0 => Ok(()),
             rows => {
                 let cause = hot.status().problems.into_iter().next().filter(|_| finished.is_err());
-                Err(RelayError::RowsLost { rows, cause: cause.unwrap_or("out of time".into()) })
+                Err(RelayError::RowsLeft { rows, cause: cause.unwrap_or("out of time".into()) })
             }
         }
     }
@@ -163,9 +176,9 @@ impl Flusher {
         if let Some(pending) = &mut self.pending {
             let first = !std::mem::replace(&mut pending.tried, true);
             let version = store(&self.shared, &self.store, pending, first).await?;
-            if let Some(objects) = pending.objects.take() {
-                let replaced = objects.change.replaces.into_iter().map(|path| (version, path));
-                self.replaced.extend(replaced);
+            let objects = pending.objects.take().map(|objects| objects.change);
+            for merged in objects.into_iter().chain(pending.loss.take().map(|loss| loss.change)) {
+                self.replaced.extend(merged.replaces.into_iter().map(|path| (version, path)));
             }
             // Readers may hold manifests that old.
             while let Some((since, path)) = self.replaced.front()
@@ -192,19 +205,18 @@ impl Flusher {
             Some(_) => self.store.small_object_files(&manifest).await,
             None => Vec::new(),
         };
+        let merged_losses = match job.losses.is_empty() {
+            true => Vec::new(),
+            false => self.store.small_loss_files(&manifest, &self.prefix).await,
+        };
         let encoded = tokio::task::spawn_blocking(move || {
             let files = encode(&job, &name, first_number)?;
-            let number = first_number + files.len() as u64;
-            let objects = objects
-                .map(|objects| encode_objects(&objects, merged, &format!("{name}-{number}")))
-                .transpose()?;
-            Ok::<_, StoreError>(Prepared {
-                files,
-                up_to: job.up_to,
-                stored: job.stored,
-                objects,
-                tried: false,
-            })
+            let name = format!("{name}-{}", first_number + files.len() as u64);
+            let objects =
+                objects.map(|objects| encode_objects(&objects, merged, &name)).transpose()?;
+            let loss = encode_losses(job.losses, merged_losses, &name)?;
+            let FlushJob { stored, flushed, .. } = job;
+            Ok::<_, StoreError>(Prepared { files, stored, flushed, objects, loss, tried: false })
         })
         .await
         .map_err(|error| StoreError::Panicked(error.to_string()))?;
@@ -232,7 +244,9 @@ async fn store(
     let objects = prepared.objects.as_ref();
     let object_file = objects.map(|objects| (&objects.change.file, &objects.body));
     let began = Instant::now();
-    for (file, body) in prepared.files.iter().map(|(file, body)| (file, body)).chain(object_file) {
+    let loss_file = prepared.loss.as_ref().map(|loss| (&loss.change.file, &loss.body));
+    let files = prepared.files.iter().map(|(file, body)| (file, body));
+    for (file, body) in files.chain(object_file).chain(loss_file) {
         store.put(&file.path, body.clone()).await?;
     }
     if began.elapsed() > ORPHAN_AGE / 2 {
@@ -240,10 +254,16 @@ async fn store(
     }
     let known = shared.hot().manifest();
     let files: Vec<DataFile> = prepared.files.iter().map(|(file, _)| file.clone()).collect();
-    let change = objects.map(|objects| &objects.change);
-    let manifest = store.add(&known, &files, change, &prepared.stored, first).await?;
+    let change = Change {
+        files: &files,
+        objects: objects.map(|objects| &objects.change),
+        loss: prepared.loss.as_ref().map(|loss| &loss.change),
+        stored: &prepared.stored,
+        flushed: prepared.flushed.as_ref(),
+    };
+    let manifest = store.add(&known, change, first).await?;
     let version = manifest.version;
-    shared.flushed(prepared.up_to, objects.map_or(0, |objects| objects.up_to), manifest);
+    shared.flushed(objects.map_or(0, |objects| objects.up_to), manifest);
     store.prune(version).await;
     Ok(version)
 }
@@ -301,5 +321,33 @@ fn encode_objects(
         schema_version: SCHEMA_VERSION,
         ..DataFile::default()
     };
-    Ok(ObjectsFile { change: ObjectsChange { file, replaces }, body, up_to: job.up_to })
+    Ok(ObjectsFile { change: MergedFile { file, replaces }, body, up_to: job.up_to })
+}
+
+/// Rows of the ledger and of the files that go into the new one; none makes none.
+fn encode_losses(
+    mut losses: Vec<LossRow>,
+    merged: Vec<(String, Vec<LossRow>)>,
+    name: &str,
+) -> Result<Option<LossFile>, StoreError> {
+    if losses.is_empty() {
+        return Ok(None);
+    }
+    let mut replaces = Vec::new();
+    for (path, old) in merged {
+        losses.extend(old);
+        replaces.push(path);
+    }
+    losses.sort_by_key(|loss| loss.time);
+    let body = file::encode(&loss_batch(&losses))?;
+    let file = DataFile {
+        path: format!("{LOSS_PREFIX}/{name}.parquet"),
+        rows: losses.len() as u64,
+        size_bytes: body.len() as u64,
+        min_time_ns: losses.iter().map(|loss| loss.time.0).min().unwrap_or(0),
+        max_time_ns: losses.iter().map(|loss| loss.end_time.0).max().unwrap_or(0),
+        schema_version: SCHEMA_VERSION,
+        ..DataFile::default()
+    };
+    Ok(Some(LossFile { change: MergedFile { file, replaces }, body }))
 }

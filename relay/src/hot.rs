@@ -1,23 +1,31 @@
 //! What is hot and what becomes of it: the relay's state and every decision about it. No I/O, no
 //! clock; whoever calls says what time it is.
 //!
-//! In: checked batches, finished flushes. Capacity: `hot_max_bytes`. Overflow: [`Offer::Full`],
-//! and the collector waits; nothing is dropped. A batch leaves only together with the arrival of
-//! the manifest that holds it.
+//! In: checked batches, groups that are on disk, finished flushes. Capacity: `hot_max_bytes` and
+//! `wal_max_bytes`. Overflow: [`Offer::Full`], and the collector waits; nothing is dropped.
+//!
+//! A batch is *taken* when it gets its position: it waits for the log to write it. It is *hot* once
+//! the log has it: acknowledged, visible, and read again by the next process. It leaves only together
+//! with the arrival of the manifest that holds it. Each position is hot once and in order, also one
+//! without rows, so that whoever reads them sees whether one is missing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use weir_flow::manifest::{Manifest, StoredUpTo};
-use weir_flow::wire::{Acknowledgement, BatchId, HotHeader, HotTicket, RelayStatus};
+use weir_flow::manifest::{FlushedUpTo, Manifest, StoredUpTo};
+use weir_flow::schema::loss::{LossBuilder, LossRow};
+use weir_flow::schema::stored_schema;
+use weir_flow::wire::{Acknowledgement, BatchId, HotHeader, HotTicket, LossEntry, RelayStatus};
 
+use crate::decode::ReceivedBatch;
 use crate::senders::{Arrival, Senders};
+use crate::wal::{Arrived, Notes, Record};
 
-/// A hot batch of more bytes is cut, so that every part fits into a message on its way out.
-const MAX_PART_BYTES: usize = 16 << 20;
 /// Sentences about gaps in a status.
 const MAX_GAPS: usize = 20;
+/// What a batch weighs besides its rows.
+const BATCH_BYTES: usize = 512;
 
 /// When hot rows become files, and when they are too many.
 #[derive(Clone, Copy, Debug)]
@@ -26,15 +34,16 @@ pub(crate) struct Limits {
     pub(crate) flush_bytes: usize,
     pub(crate) flush_interval_ns: u64,
     pub(crate) hot_max_bytes: usize,
+    pub(crate) wal_max_bytes: u64,
 }
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Offer {
-    /// It is hot; so many batches before it never arrived.
-    Held { missing: u64 },
-    /// It was held already.
-    Again,
+    /// It will be at this position; so many batches before it never arrived.
+    Taken { position: u64, missing: u64 },
+    /// It was taken already, and is hot once this position is.
+    Again { position: u64 },
     /// There is no room at present.
     Full,
     /// The relay is stopping.
@@ -44,16 +53,29 @@ pub(crate) enum Offer {
 /// The relay's state.
 #[derive(Debug)]
 pub(crate) struct Hot {
-    relay_epoch: u64,
+    /// Of the log.
+    epoch: u64,
+    /// Of the relay, for what it lost itself.
+    name: String,
     limits: Limits,
     hot: VecDeque<HotBatch>,
+    losses: VecDeque<HotLosses>,
+    /// Taken, not written yet: their positions follow those of `hot`.
+    pending: VecDeque<Pending>,
+    /// The first so many of them are with the log.
+    writing: usize,
     next_position: u64,
+    next_loss_position: u64,
+    /// Rows and bytes of `hot`.
     rows: usize,
     bytes: usize,
+    pending_bytes: usize,
+    wal_bytes: u64,
     rows_acknowledged: u64,
     senders: Senders,
     manifest: Arc<Manifest>,
     store_problem: Option<String>,
+    wal_problem: Option<String>,
     closed: bool,
 }
 
@@ -63,6 +85,22 @@ struct HotBatch {
     arrived_ns: u64,
     bytes: usize,
     batch: RecordBatch,
+    /// Rows of the ledger that came with it; none any more once it is hot.
+    losses: Vec<LossRow>,
+}
+
+/// What one batch brought of the ledger.
+#[derive(Debug)]
+struct HotLosses {
+    position: u64,
+    rows: Vec<LossRow>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    hot: HotBatch,
+    id: Option<BatchId>,
+    record: Record,
 }
 
 /// What one flush takes.
@@ -70,10 +108,12 @@ struct HotBatch {
 pub(crate) struct FlushJob {
     /// The rows.
     pub(crate) batches: Vec<RecordBatch>,
-    /// Position of the last batch.
-    pub(crate) up_to: u64,
+    /// Rows of the ledger.
+    pub(crate) losses: Vec<LossRow>,
     /// How far the collectors are with these rows.
     pub(crate) stored: Vec<StoredUpTo>,
+    /// How far this relay is with these rows.
+    pub(crate) flushed: Option<FlushedUpTo>,
 }
 
 /// What is hot at one moment.
@@ -85,46 +125,129 @@ pub(crate) struct HotView {
 
 impl Hot {
     /// Nothing is hot; `manifest` is in force.
-    pub(crate) fn new(relay_epoch: u64, limits: Limits, manifest: Arc<Manifest>) -> Self {
-        Self {
-            relay_epoch,
+    pub(crate) fn new(epoch: u64, name: String, limits: Limits, manifest: Arc<Manifest>) -> Self {
+        let mut hot = Self {
+            epoch,
+            name,
             limits,
             hot: VecDeque::new(),
+            losses: VecDeque::new(),
+            pending: VecDeque::new(),
+            writing: 0,
             next_position: 1,
+            next_loss_position: 1,
             rows: 0,
             bytes: 0,
+            pending_bytes: 0,
+            wal_bytes: 0,
             rows_acknowledged: 0,
             senders: Senders::restore(&manifest.stored),
             manifest,
             store_problem: None,
+            wal_problem: None,
             closed: false,
-        }
+        };
+        let (position, loss_position) = hot.flushed_positions();
+        (hot.next_position, hot.next_loss_position) = (position + 1, loss_position + 1);
+        hot
     }
 
-    /// Takes a batch, if it is new and there is room. `bytes` is what it weighs in memory.
-    pub(crate) fn offer(
-        &mut self,
-        id: &BatchId,
-        batch: &RecordBatch,
-        bytes: usize,
-        now_ns: u64,
-    ) -> Offer {
+    /// Takes a batch, if it is new and there is room.
+    pub(crate) fn offer(&mut self, received: &ReceivedBatch, now_ns: u64) -> Offer {
+        let id = &received.id;
         let missing = match self.senders.judge(id) {
-            Arrival::Again => {
+            Arrival::Again { position } => {
                 self.senders.hear(id, now_ns);
-                return Offer::Again;
+                return Offer::Again { position };
             }
             Arrival::New { missing } => missing,
         };
         if self.closed {
             return Offer::Closed;
         }
-        if !self.hot.is_empty() && self.bytes.saturating_add(bytes) > self.limits.hot_max_bytes {
+        if !self.has_room(received.bytes) {
             return Offer::Full;
         }
-        self.senders.hold(id, now_ns);
-        self.push(batch, bytes, now_ns);
-        Offer::Held { missing }
+        let position = self.next_position;
+        let heard_ns = self.senders.take(id, missing, position, now_ns);
+        let arrived = Arrived { at_ns: now_ns, missing, heard_ns };
+        let record = Record::flows(position, arrived, &received.metadata, &received.messages);
+        self.take(hot_batch(received, arrived), Some(id.clone()), record);
+        Offer::Taken { position, missing }
+    }
+
+    /// Takes what the relay itself lost.
+    pub(crate) fn note(&mut self, notes: &Notes, now_ns: u64) {
+        let record = Record::notes(self.next_position, notes);
+        let hot = HotBatch { losses: self.own_losses(&notes.losses), ..empty_batch(now_ns) };
+        self.take(hot, None, record);
+    }
+
+    /// Takes versions of objects that were new: a position without rows.
+    pub(crate) fn take_objects(&mut self, record: impl FnOnce(u64) -> Record, now_ns: u64) -> u64 {
+        let position = self.next_position;
+        self.take(empty_batch(now_ns), None, record(position));
+        position
+    }
+
+    /// The last position that was taken.
+    pub(crate) fn taken_position(&self) -> u64 {
+        self.next_position - 1
+    }
+
+    /// Records for the log to write, in order: at most so many bytes, but at least one.
+    pub(crate) fn group(&mut self, max_bytes: usize) -> Vec<Record> {
+        let mut bytes = 0;
+        let mut group = Vec::new();
+        for pending in self.pending.range(self.writing..) {
+            bytes += pending.hot.bytes;
+            if bytes > max_bytes && !group.is_empty() {
+                break;
+            }
+            group.push(pending.record.clone());
+        }
+        self.writing += group.len();
+        group
+    }
+
+    /// The log, which has so many bytes now, wrote everything up to a position: it is hot.
+    pub(crate) fn written(&mut self, up_to: u64, wal_bytes: u64, now_ns: u64) {
+        self.wal_bytes = wal_bytes;
+        while self.pending.front().is_some_and(|pending| pending.hot.position <= up_to) {
+            if let Some(Pending { hot, id, .. }) = self.pending.pop_front() {
+                self.writing = self.writing.saturating_sub(1);
+                self.pending_bytes -= hot.bytes;
+                if let Some(id) = id {
+                    self.senders.hold(&id, now_ns);
+                }
+                self.rows_acknowledged += hot.batch.num_rows() as u64;
+                self.push(hot);
+            }
+        }
+    }
+
+    /// Takes in what the log holds at a position, in the order of positions.
+    pub(crate) fn restore(&mut self, position: u64, received: &ReceivedBatch, arrived: Arrived) {
+        self.senders.take(&received.id, arrived.missing, position, arrived.at_ns);
+        self.senders.hold(&received.id, arrived.at_ns);
+        self.next_position = position;
+        let mut hot = hot_batch(received, arrived);
+        hot.position = position;
+        self.next_position += 1;
+        self.push(hot);
+    }
+
+    /// The log holds nothing for `flows` at a position, but these losses of the relay.
+    pub(crate) fn restore_empty(&mut self, position: u64, losses: &[LossEntry], now_ns: u64) {
+        let losses = self.own_losses(losses);
+        self.next_position = position + 1;
+        self.push(HotBatch { position, losses, ..empty_batch(now_ns) });
+    }
+
+    /// Everything is read that the log holds; `last` is the last position that it gave.
+    pub(crate) fn restored(&mut self, last: u64, wal_bytes: u64) {
+        self.next_position = last + 1;
+        self.wal_bytes = wal_bytes;
     }
 
     /// A message without rows: only says how the collector is.
@@ -146,6 +269,7 @@ impl Hot {
     pub(crate) fn flush_due(&self, now_ns: u64) -> bool {
         self.rows >= self.limits.flush_rows
             || self.bytes >= self.limits.flush_bytes
+            || (!self.hot.is_empty() && self.wal_bytes >= self.limits.wal_max_bytes / 2)
             || self.flush_at_ns().is_some_and(|at| at <= now_ns)
     }
 
@@ -165,42 +289,95 @@ impl Hot {
         if self.hot.is_empty() && self.senders.advanced_since_ns().is_none() {
             return None;
         }
+        let rows = self.hot.iter().filter(|hot| hot.batch.num_rows() > 0);
         Some(FlushJob {
-            batches: self.hot.iter().map(|hot| hot.batch.clone()).collect(),
-            up_to: self.next_position - 1,
+            batches: rows.map(|hot| hot.batch.clone()).collect(),
+            losses: self.losses.iter().flat_map(|hot| hot.rows.iter().cloned()).collect(),
             stored: self.senders.snapshot(now_ns),
+            flushed: Some(FlushedUpTo {
+                relay_epoch: self.epoch,
+                position: self.last(),
+                loss_position: self.next_loss_position - 1,
+                at_ns: now_ns,
+            }),
         })
     }
 
-    /// `manifest`, which holds everything up to the position, takes force and the rows leave.
-    pub(crate) fn flushed(&mut self, up_to: u64, manifest: Arc<Manifest>, now_ns: u64) {
+    /// `manifest` takes force, and the rows that it holds leave.
+    pub(crate) fn flushed(&mut self, manifest: Arc<Manifest>, now_ns: u64) {
+        self.senders.stored(now_ns, &manifest.stored);
+        self.manifest = manifest;
+        let (up_to, losses_up_to) = self.flushed_positions();
         while self.hot.front().is_some_and(|hot| hot.position <= up_to) {
             if let Some(hot) = self.hot.pop_front() {
                 self.rows -= hot.batch.num_rows();
                 self.bytes -= hot.bytes;
             }
         }
-        self.senders.stored(now_ns, &manifest.stored);
-        self.manifest = manifest;
+        while self.losses.front().is_some_and(|hot| hot.position <= losses_up_to) {
+            self.losses.pop_front();
+        }
+    }
+
+    /// Every position up to this one is stored.
+    pub(crate) fn flushed_position(&self) -> u64 {
+        self.flushed_positions().0
+    }
+
+    /// The same, and of the ledger.
+    fn flushed_positions(&self) -> (u64, u64) {
+        let mut flushed = self.manifest.flushed.iter();
+        let ours = flushed.find(|flushed| flushed.relay_epoch == self.epoch);
+        ours.map_or((0, 0), |flushed| (flushed.position, flushed.loss_position))
+    }
+
+    /// The log has so many bytes now.
+    pub(crate) fn released(&mut self, wal_bytes: u64) {
+        self.wal_bytes = wal_bytes;
     }
 
     /// The manifest in force and the batches that complete it.
     pub(crate) fn view(&self, ticket: &HotTicket) -> HotView {
-        let after = if ticket.relay_epoch == self.relay_epoch { ticket.after } else { 0 };
-        let header = HotHeader {
-            relay_epoch: self.relay_epoch,
-            manifest_version: self.manifest.version,
-            first: self.hot.front().map_or(self.next_position, |hot| hot.position),
-            last: self.next_position - 1,
-        };
+        let last = self.last();
+        let after = self.after(ticket);
         let from = self.hot.partition_point(|hot| hot.position <= after);
         let batches = self.hot.range(from..).map(|hot| (hot.position, hot.batch.clone())).collect();
-        HotView { header, batches }
+        let first = self.hot.front().map_or(last + 1, |hot| hot.position);
+        HotView { header: self.header(first, last), batches }
+    }
+
+    /// The manifest in force and the rows of the ledger that complete it.
+    pub(crate) fn loss_view(&self, ticket: &HotTicket) -> HotView {
+        let last = self.next_loss_position - 1;
+        let after = self.after(ticket);
+        let new = self.losses.iter().filter(|hot| hot.position > after);
+        let batches = new.map(|hot| (hot.position, loss_batch(&hot.rows))).collect();
+        let first = self.losses.front().map_or(last + 1, |hot| hot.position);
+        HotView { header: self.header(first, last), batches }
+    }
+
+    fn header(&self, first: u64, last: u64) -> HotHeader {
+        let manifest_version = self.manifest.version;
+        HotHeader { relay_epoch: self.epoch, manifest_version, first, last }
+    }
+
+    fn after(&self, ticket: &HotTicket) -> u64 {
+        if ticket.relay_epoch == self.epoch { ticket.after } else { 0 }
+    }
+
+    /// The last position that is hot or was.
+    fn last(&self) -> u64 {
+        self.next_position - 1 - self.pending.len() as u64
     }
 
     /// What the store said last; `None` once it works again.
     pub(crate) fn store_problem(&mut self, problem: Option<String>) {
         self.store_problem = problem;
+    }
+
+    /// What keeps the log from writing; `None` once it works again.
+    pub(crate) fn wal_problem(&mut self, problem: Option<String>) {
+        self.wal_problem = problem;
     }
 
     /// The manifest in force.
@@ -215,17 +392,23 @@ impl Hot {
 
     /// How the relay is.
     pub(crate) fn status(&self) -> RelayStatus {
-        let mut problems: Vec<String> = self.store_problem.iter().cloned().collect();
-        if self.bytes >= self.limits.hot_max_bytes {
+        let mut problems: Vec<String> =
+            self.store_problem.iter().chain(&self.wal_problem).cloned().collect();
+        if self.bytes + self.pending_bytes >= self.limits.hot_max_bytes {
             problems.push(format!(
                 "memory is full ({} hot rows): collectors wait until the store takes them",
                 self.rows
+            ));
+        } else if self.wal_bytes + self.pending_bytes as u64 >= self.limits.wal_max_bytes {
+            problems.push(format!(
+                "the write-ahead log is full ({} bytes): collectors wait until the store takes what is in it",
+                self.wal_bytes
             ));
         }
         problems.extend(self.senders.gaps(MAX_GAPS));
         RelayStatus {
             version: env!("CARGO_PKG_VERSION").into(),
-            relay_epoch: self.relay_epoch,
+            relay_epoch: self.epoch,
             rows_acknowledged: self.rows_acknowledged,
             hot_rows: self.rows as u64,
             hot_bytes: self.bytes as u64,
@@ -237,31 +420,73 @@ impl Hot {
         }
     }
 
-    fn push(&mut self, batch: &RecordBatch, bytes: usize, now_ns: u64) {
-        let rows = batch.num_rows();
-        if rows == 0 {
-            return;
-        }
-        let parts = bytes.div_ceil(MAX_PART_BYTES).clamp(1, rows);
-        let step = rows.div_ceil(parts);
-        let mut bytes_left = bytes;
-        for from in (0..rows).step_by(step) {
-            let length = step.min(rows - from);
-            let last = from + length == rows;
-            let part_bytes = if last { bytes_left } else { (bytes / parts).min(bytes_left) };
-            bytes_left -= part_bytes;
-            self.hot.push_back(HotBatch {
-                position: self.next_position,
-                arrived_ns: now_ns,
-                bytes: part_bytes,
-                batch: batch.slice(from, length),
-            });
-            self.next_position += 1;
-        }
-        self.rows += rows;
-        self.bytes += bytes;
-        self.rows_acknowledged += rows as u64;
+    fn has_room(&self, bytes: usize) -> bool {
+        let held = self.bytes.saturating_add(self.pending_bytes).saturating_add(bytes);
+        let logged = self.wal_bytes.saturating_add((self.pending_bytes + bytes) as u64);
+        let is_empty = self.hot.is_empty() && self.pending.is_empty();
+        is_empty || (held <= self.limits.hot_max_bytes && logged <= self.limits.wal_max_bytes)
     }
+
+    fn take(&mut self, mut hot: HotBatch, id: Option<BatchId>, record: Record) {
+        hot.position = self.next_position;
+        self.next_position += 1;
+        self.pending_bytes += hot.bytes;
+        self.pending.push_back(Pending { hot, id, record });
+    }
+
+    fn push(&mut self, mut hot: HotBatch) {
+        let rows = std::mem::take(&mut hot.losses);
+        if !rows.is_empty() {
+            self.losses.push_back(HotLosses { position: self.next_loss_position, rows });
+            self.next_loss_position += 1;
+        }
+        self.rows += hot.batch.num_rows();
+        self.bytes += hot.bytes;
+        self.hot.push_back(hot);
+    }
+
+    fn own_losses(&self, losses: &[LossEntry]) -> Vec<LossRow> {
+        losses.iter().map(|loss| loss.row(&self.name)).collect()
+    }
+}
+
+/// The rows and losses of a batch; the position is the caller's to fill in.
+fn hot_batch(received: &ReceivedBatch, arrived: Arrived) -> HotBatch {
+    let id = &received.id;
+    let mut losses: Vec<LossRow> = id.losses.iter().map(|loss| loss.row(&id.collector)).collect();
+    if arrived.missing > 0 {
+        let nanoseconds = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
+        let gap = LossEntry {
+            from_ns: nanoseconds(arrived.heard_ns.min(arrived.at_ns)),
+            to_ns: nanoseconds(arrived.at_ns),
+            stage: "relay".into(),
+            verdict: String::new(),
+            unit: "batches".into(),
+            count: arrived.missing,
+            reason: "never arrived".into(),
+        };
+        losses.push(gap.row(&id.collector));
+    }
+    let bytes = received.bytes + BATCH_BYTES;
+    HotBatch {
+        position: 0,
+        arrived_ns: arrived.at_ns,
+        bytes,
+        batch: received.batch.clone(),
+        losses,
+    }
+}
+
+fn empty_batch(now_ns: u64) -> HotBatch {
+    let batch = RecordBatch::new_empty(stored_schema());
+    HotBatch { position: 0, arrived_ns: now_ns, bytes: BATCH_BYTES, batch, losses: Vec::new() }
+}
+
+/// Rows of the ledger as a batch of it.
+pub(crate) fn loss_batch(losses: &[LossRow]) -> RecordBatch {
+    let mut builder = LossBuilder::default();
+    losses.iter().for_each(|loss| builder.append(loss));
+    builder.finish()
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! Ingest, durability and storage of flows and of the cluster's objects.
 //!
 //! Collectors send Arrow batches by Flight `DoPut`; each is acknowledged once it is hot, that is
-//! in memory and visible to `DoGet`. A flush sorts what is hot into Parquet files and makes them
-//! count by writing the next manifest; in the same step the rows leave memory, so that stored
-//! files and hot batches together hold each row exactly once at every moment.
+//! on disk in the write-ahead log, in memory, and visible to `DoGet`. A flush sorts what is hot into
+//! Parquet files and makes them count by writing the next manifest; in the same step the rows leave
+//! memory, so that stored files and hot batches together hold each row exactly once at every moment.
 //!
 //! | module | what it is for |
 //! |---|---|
 //! | `door` | sockets and the Flight service |
 //! | `decode` | from Flight messages to checked record batches |
+//! | `wal` | what is acknowledged and not stored yet, on disk |
 //! | `hot`, `senders` | what is hot and who sent what; no I/O, no clock |
 //! | `objects` | which versions of the cluster's objects there are; no I/O, no clock |
 //! | `flush` | when and how hot rows become files |
@@ -31,8 +32,9 @@ pub mod sort;
 mod store;
 #[cfg(test)]
 mod tests;
+mod wal;
 
-pub use config::RelayConfig;
-pub use decode::{DecodeError, Decoder, Message};
-pub use error::{RelayError, StoreError};
+pub use config::{Fsync, RelayConfig};
+pub use decode::{DecodeError, Decoder, Message, RawMessage, ReceivedBatch};
+pub use error::{RelayError, StoreError, WalError};
 pub use relay::Relay;

@@ -15,6 +15,13 @@ pub(crate) struct Metrics {
     pub(crate) repeated_batches: Counter,
     pub(crate) missing_batches: Counter,
     pub(crate) refused_messages: Counter,
+    pub(crate) damaged_batches: Counter,
+    pub(crate) replayed_batches: Counter,
+    pub(crate) wal_bytes: Gauge,
+    pub(crate) wal_segments: Gauge,
+    pub(crate) wal_commits: Counter,
+    pub(crate) wal_commit_seconds: Histogram,
+    pub(crate) wal_failures: Counter,
     pub(crate) waiting: Gauge,
     pub(crate) hot_rows: Gauge,
     pub(crate) hot_bytes: Gauge,
@@ -38,6 +45,13 @@ impl Default for Metrics {
             repeated_batches: Counter::default(),
             missing_batches: Counter::default(),
             refused_messages: Counter::default(),
+            damaged_batches: Counter::default(),
+            replayed_batches: Counter::default(),
+            wal_bytes: Gauge::default(),
+            wal_segments: Gauge::default(),
+            wal_commits: Counter::default(),
+            wal_commit_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
+            wal_failures: Counter::default(),
             waiting: Gauge::default(),
             hot_rows: Gauge::default(),
             hot_bytes: Gauge::default(),
@@ -73,6 +87,33 @@ impl Metrics {
             metrics.missing_batches,
         );
         relay.register("refused_messages", "Messages refused", metrics.refused_messages);
+        relay.register(
+            "damaged_batches",
+            "Acknowledged batches that the write-ahead log did not hold any more at the start",
+            metrics.damaged_batches,
+        );
+        relay.register(
+            "replayed_batches",
+            "Batches read from the write-ahead log at the start",
+            metrics.replayed_batches,
+        );
+        relay.register("wal_bytes", "Bytes of the write-ahead log", metrics.wal_bytes);
+        relay.register("wal_segments", "Files of the write-ahead log", metrics.wal_segments);
+        relay.register(
+            "wal_commits",
+            "Groups of batches written to the write-ahead log",
+            metrics.wal_commits,
+        );
+        relay.register(
+            "wal_commit_duration_seconds",
+            "From the begin of a group until it is on disk",
+            metrics.wal_commit_seconds,
+        );
+        relay.register(
+            "wal_failures",
+            "Attempts to write the write-ahead log that failed",
+            metrics.wal_failures,
+        );
         relay.register("waiting_batches", "Batches waiting for room in memory", metrics.waiting);
         relay.register("hot_rows", "Rows in memory", metrics.hot_rows);
         relay.register("hot_bytes", "Bytes of the rows in memory", metrics.hot_bytes);

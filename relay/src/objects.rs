@@ -59,7 +59,8 @@ pub(crate) enum Refusal {
 /// Every object's newest version, and the versions that are not stored yet.
 #[derive(Debug)]
 pub(crate) struct Objects {
-    relay_epoch: u64,
+    /// Positions begin anew with each process.
+    epoch: u64,
     newest: FxHashMap<Key, Newest>,
     hot: VecDeque<HotVersions>,
     next_position: u64,
@@ -93,8 +94,8 @@ pub(crate) struct ObjectsJob {
 }
 
 impl Objects {
-    /// What files hold is known.
-    pub(crate) fn restore(relay_epoch: u64, mut stored: Vec<ObjectVersion>) -> Self {
+    /// What files hold is known. Positions count from now on.
+    pub(crate) fn restore(started_ns: u64, mut stored: Vec<ObjectVersion>) -> Self {
         stored.sort_by_key(|version| version.time);
         let mut newest = FxHashMap::default();
         for version in stored {
@@ -108,7 +109,7 @@ impl Objects {
             }
         }
         Self {
-            relay_epoch,
+            epoch: started_ns,
             newest,
             hot: VecDeque::new(),
             next_position: 1,
@@ -117,12 +118,12 @@ impl Objects {
         }
     }
 
-    /// Takes what is new of some versions, oldest first, all or none. Returns how many are new.
+    /// Takes what is new of some versions, oldest first, all or none. Returns what was new.
     pub(crate) fn take(
         &mut self,
         versions: Vec<ObjectVersion>,
         now_ns: u64,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<Option<RecordBatch>, Refusal> {
         if self.closed {
             return Err(Refusal::Closed);
         }
@@ -146,11 +147,12 @@ impl Objects {
                 new.append(&version);
             }
         }
-        let count = new.len();
-        if count > 0 {
-            self.push(new.finish(), new_bytes, now_ns);
+        if new.is_empty() {
+            return Ok(None);
         }
-        Ok(count)
+        let batch = new.finish();
+        self.push(batch.clone(), new_bytes, now_ns);
+        Ok(Some(batch))
     }
 
     /// What a collector knows is complete: what it was the last to speak of and does not know any
@@ -161,7 +163,7 @@ impl Objects {
         at_ns: i64,
         known: &FxHashSet<Key>,
         now_ns: u64,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<Option<RecordBatch>, Refusal> {
         let gone = self
             .newest
             .iter()
@@ -213,9 +215,9 @@ impl Objects {
 
     /// What is not stored in the manifest of that version.
     pub(crate) fn view(&self, ticket: &HotTicket, manifest_version: u64) -> HotView {
-        let after = if ticket.relay_epoch == self.relay_epoch { ticket.after } else { 0 };
+        let after = if ticket.relay_epoch == self.epoch { ticket.after } else { 0 };
         let header = HotHeader {
-            relay_epoch: self.relay_epoch,
+            relay_epoch: self.epoch,
             manifest_version,
             first: self.hot.front().map_or(self.next_position, |hot| hot.position),
             last: self.next_position - 1,

@@ -7,20 +7,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use weir_flow::manifest::Manifest;
 use weir_flow::wire::HotTicket;
 
 use crate::config::RelayConfig;
 use crate::door::Door;
-use crate::error::{RelayError, StoreError};
+use crate::error::{RelayError, StoreError, WalError};
 use crate::flush::Flusher;
 use crate::hot::{Hot, HotView, Limits};
 use crate::metrics::Metrics;
 use crate::objects::Objects;
 use crate::store::{ORPHAN_AGE, Store};
+use crate::wal::{Bell, Directory, Home, Restored, Writer, replay};
 
+/// Where the write-ahead log is, from the store's directory.
+const DEFAULT_WAL: &str = ".wal";
 /// How long open calls may go on after the relay was told to stop.
 const LEAVE: Duration = Duration::from_secs(5);
 
@@ -30,6 +33,9 @@ pub struct Relay {
     door: Door,
     flusher: Flusher,
     shared: Arc<Shared>,
+    writer: Writer,
+    /// The log is this process's as long as it runs.
+    home: Home,
     shutdown_timeout: Duration,
 }
 
@@ -39,7 +45,11 @@ pub(crate) struct Shared {
     hot: Mutex<Hot>,
     /// Locked after `hot` where both are.
     objects: Mutex<Objects>,
-    /// Something was taken in.
+    /// Up to which position the log is on disk.
+    pub(crate) written: watch::Sender<u64>,
+    /// Wakes the writer of the log.
+    pub(crate) bell: Bell,
+    /// Something became hot.
     pub(crate) arrived: Notify,
     /// Something left, or the relay is stopping.
     pub(crate) room: Notify,
@@ -60,37 +70,56 @@ impl Relay {
         config: RelayConfig,
         objects: Arc<dyn ObjectStore>,
     ) -> Result<Self, RelayError> {
+        let started_ns = now_ns();
+        let default = || config.store.directory().map(|store| store.join(DEFAULT_WAL));
+        let wal = config.wal.clone().or_else(default).ok_or(WalError::Where)?;
+        let home = Home::open(&wal, started_ns)?;
+        let identity = home.identity.clone();
         let store = Store::new(objects);
         let manifest = store.newest().await?;
-        store.sweep(&manifest, ORPHAN_AGE).await?;
+        store.sweep(&manifest, &identity.prefix(), ORPHAN_AGE).await?;
         let versions = store.versions_of_objects(&manifest).await;
-        let relay_epoch = now_ns();
         let limits = Limits {
             flush_rows: config.flush_rows,
             flush_bytes: config.flush_bytes.min(config.hot_max_bytes),
             flush_interval_ns: nanoseconds(config.flush_interval),
             hot_max_bytes: config.hot_max_bytes,
+            wal_max_bytes: config.wal_max_bytes,
         };
+        let (bell, rung) = Bell::new();
+        let metrics = Metrics::default();
+        let mut hot = Hot::new(identity.epoch, identity.name.clone(), limits, Arc::new(manifest));
+        let folder = Directory::new(&home.path);
+        let mut objects = Objects::restore(started_ns, versions);
+        let mut state = Restored { hot: &mut hot, objects: &mut objects, metrics: &metrics };
+        let log = replay(folder, &identity, config.fsync, &mut state, started_ns)
+            .map_err(|source| WalError::Open { path: home.path.clone(), source })?;
         let shared = Arc::new(Shared {
-            hot: Mutex::new(Hot::new(relay_epoch, limits, Arc::new(manifest))),
-            objects: Mutex::new(Objects::restore(relay_epoch, versions)),
+            hot: Mutex::new(hot),
+            objects: Mutex::new(objects),
+            written: watch::Sender::new(log.last()),
+            bell,
             arrived: Notify::new(),
             room: Notify::new(),
-            metrics: Metrics::default(),
+            metrics,
         });
         shared.measure(&shared.hot());
         let door = Door::bind(config.ingest, config.ingest_socket.as_deref()).await?;
+        let writer = Writer::start(log, config.fsync, shared.clone(), rung);
+        let writer = writer.map_err(WalError::Writer)?;
         let flusher = Flusher {
             shared: shared.clone(),
             store,
-            name: format!("{relay_epoch:016x}-{:x}", std::process::id()),
+            prefix: identity.prefix(),
+            name: format!("{}{started_ns:016x}", identity.prefix()),
             files_named: 0,
             linger: config.linger,
             interval_ns: limits.flush_interval_ns,
             pending: None,
             replaced: VecDeque::new(),
         };
-        Ok(Self { door, flusher, shared, shutdown_timeout: config.shutdown_timeout })
+        let shutdown_timeout = config.shutdown_timeout;
+        Ok(Self { door, flusher, shared, writer, home, shutdown_timeout })
     }
 
     /// The TCP address of the Flight service.
@@ -106,7 +135,7 @@ impl Relay {
     /// Serves until told to stop; then no batch is taken any more, and what is hot is stored.
     ///
     /// # Errors
-    /// The service ended by itself, or the last rows could not be stored in time.
+    /// The service or the log's writer ended by itself, or the last rows could not be stored in time.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), RelayError> {
         let stop = shutdown.child_token();
         let flush_stop = stop.clone();
@@ -116,7 +145,9 @@ impl Relay {
             tokio::pin!(serve, flush);
             tokio::select! {
                 served = &mut serve => { stop.cancel(); served }
+                () = self.writer.ended() => { stop.cancel(); Err(writer_ended()) }
                 () = &mut flush => {
+                    // Nothing more is taken; what was is acknowledged once it is on disk.
                     self.shared.close();
                     self.shared.room.notify_waiters();
                     tokio::time::timeout(LEAVE, serve).await.unwrap_or(Ok(()))
@@ -124,9 +155,23 @@ impl Relay {
             }
         };
         self.shared.close();
+        let written = self.shared.all_written();
+        if tokio::time::timeout(LEAVE, written).await.is_err() {
+            tracing::warn!("batches that are not on disk were not acknowledged and are sent again");
+        }
         let finished = self.flusher.finish(self.shutdown_timeout).await;
+        // It removes what is stored now, and ends before another process may have the log.
+        let (writer, home) = (self.writer, self.home);
+        let ended = tokio::task::spawn_blocking(move || drop((writer, home)));
+        if tokio::time::timeout(LEAVE, ended).await.is_err() {
+            tracing::warn!("the disk of the write-ahead log does not answer");
+        }
         served.and(finished)
     }
+}
+
+fn writer_ended() -> RelayError {
+    WalError::Writer(std::io::Error::other("it ended unexpectedly")).into()
 }
 
 impl Shared {
@@ -152,16 +197,35 @@ impl Shared {
         self.objects().close();
     }
 
-    /// The rows up to a position, and the objects' versions up to theirs, are in `manifest` and leave
-    /// memory, in one step for readers.
-    pub(crate) fn flushed(&self, up_to: u64, objects_up_to: u64, manifest: Manifest) {
+    /// The log, which has so many bytes now, has everything up to a position on disk.
+    pub(crate) fn written(&self, up_to: u64, wal_bytes: u64) {
+        {
+            let mut hot = self.hot();
+            hot.written(up_to, wal_bytes, now_ns());
+            self.measure(&hot);
+        }
+        self.written.send_replace(up_to);
+        self.arrived.notify_one();
+    }
+
+    /// Everything that is taken is on disk.
+    async fn all_written(&self) {
+        let taken = self.hot().taken_position();
+        // The sender lives as long as this.
+        let _ = self.written.subscribe().wait_for(|up_to| *up_to >= taken).await;
+    }
+
+    /// `manifest` takes force; what it holds, and the objects' versions up to theirs, leave memory,
+    /// in one step for readers.
+    pub(crate) fn flushed(&self, objects_up_to: u64, manifest: Manifest) {
         {
             let mut hot = self.hot();
             self.objects().flushed(objects_up_to);
-            hot.flushed(up_to, Arc::new(manifest), now_ns());
+            hot.flushed(Arc::new(manifest), now_ns());
             hot.store_problem(None);
             self.measure(&hot);
         }
+        self.bell.ring();
         self.room.notify_waiters();
     }
 

@@ -1,5 +1,8 @@
 //! Who sends: for each life of each collector the last sequence number, and from it whether a
 //! batch is new, sent again, or leaves a gap behind it. No I/O, no clock.
+//!
+//! A batch is *taken* when it has a position in the log, and *held* once it is on disk there.
+//! Only what is held is acknowledged or said to be stored.
 
 use std::collections::VecDeque;
 
@@ -20,8 +23,8 @@ pub(crate) const FORGET_AFTER_NS: u64 = 7 * 24 * 3600 * 1_000_000_000;
 pub(crate) enum Arrival {
     /// Not seen yet; so many batches before it never arrived.
     New { missing: u64 },
-    /// Held already.
-    Again,
+    /// Taken already; held once this position of the log is.
+    Again { position: u64 },
 }
 
 /// Every collector heard of.
@@ -40,9 +43,13 @@ struct Sender {
     status: Option<CollectorStatus>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Life {
     epoch: u64,
+    /// The last one taken, and the position of it.
+    taken: u64,
+    position: u64,
+    /// The last one held.
     sequence: u64,
     /// The last sequence that a manifest knows.
     stored: u64,
@@ -57,6 +64,7 @@ impl Senders {
             let sender = senders.by_name.entry(entry.collector.clone()).or_default();
             sender.last_seen_ns = sender.last_seen_ns.max(entry.last_seen_ns);
             let life = sender.life(entry.epoch);
+            life.taken = entry.sequence;
             (life.sequence, life.stored) = (entry.sequence, entry.sequence);
         }
         senders
@@ -64,20 +72,31 @@ impl Senders {
 
     /// What `id` would be, without remembering it.
     pub(crate) fn judge(&self, id: &BatchId) -> Arrival {
-        let last = self.last(id);
-        if id.sequence <= last {
-            return Arrival::Again;
+        let (taken, position) = self.life(id).map_or((0, 0), |life| (life.taken, life.position));
+        if id.sequence <= taken {
+            return Arrival::Again { position };
         }
-        Arrival::New { missing: id.sequence - last - 1 }
+        Arrival::New { missing: id.sequence - taken - 1 }
+    }
+
+    /// Remembers that `id` is taken, at that position. Returns when its collector was heard before.
+    pub(crate) fn take(&mut self, id: &BatchId, missing: u64, position: u64, now_ns: u64) -> u64 {
+        let heard_ns = self.by_name.get(&id.collector).map_or(now_ns, |sender| sender.last_seen_ns);
+        let life = self.seen(id, now_ns).life(id.epoch);
+        life.missing = life.missing.saturating_add(missing);
+        life.taken = life.taken.max(id.sequence);
+        life.position = life.position.max(position);
+        heard_ns
     }
 
     /// Remembers that `id` is held.
     pub(crate) fn hold(&mut self, id: &BatchId, now_ns: u64) {
-        let last = self.last(id);
-        let life = self.seen(id, now_ns).life(id.epoch);
-        if id.sequence > last {
-            life.missing = life.missing.saturating_add(id.sequence - last - 1);
+        // Forgotten if thousands of other collectors came since it was taken.
+        let Some(sender) = self.by_name.get_mut(&id.collector) else { return };
+        let life = sender.life(id.epoch);
+        if id.sequence > life.sequence {
             life.sequence = id.sequence;
+            life.taken = life.taken.max(id.sequence);
             self.advanced_since_ns.get_or_insert(now_ns);
         }
     }
@@ -89,7 +108,8 @@ impl Senders {
 
     /// What may be acknowledged to the sender of `id`.
     pub(crate) fn acknowledgement(&self, id: &BatchId) -> Acknowledgement {
-        Acknowledgement { epoch: id.epoch, sequence: self.last(id) }
+        let sequence = self.life(id).map_or(0, |life| life.sequence);
+        Acknowledgement { epoch: id.epoch, sequence }
     }
 
     /// Since when there is something that [`Senders::snapshot`] has and no manifest yet.
@@ -116,11 +136,14 @@ impl Senders {
         all
     }
 
-    /// A snapshot is in a manifest.
+    /// A manifest says so. What another relay stored counts as held here.
     pub(crate) fn stored(&mut self, now_ns: u64, snapshot: &[StoredUpTo]) {
         for entry in snapshot {
             if let Some(sender) = self.by_name.get_mut(&entry.collector) {
-                sender.life(entry.epoch).stored = entry.sequence;
+                let life = sender.life(entry.epoch);
+                life.stored = entry.sequence;
+                life.sequence = life.sequence.max(entry.sequence);
+                life.taken = life.taken.max(entry.sequence);
             }
         }
         let behind = self
@@ -167,15 +190,9 @@ impl Senders {
         gaps
     }
 
-    fn last(&self, id: &BatchId) -> u64 {
-        self.last_of(&id.collector, id.epoch)
-    }
-
-    fn last_of(&self, collector: &str, epoch: u64) -> u64 {
-        self.by_name
-            .get(collector)
-            .and_then(|sender| sender.lives.iter().find(|life| life.epoch == epoch))
-            .map_or(0, |life| life.sequence)
+    fn life(&self, id: &BatchId) -> Option<&Life> {
+        let sender = self.by_name.get(&id.collector)?;
+        sender.lives.iter().find(|life| life.epoch == id.epoch)
     }
 
     fn seen(&mut self, id: &BatchId, now_ns: u64) -> &mut Sender {
@@ -207,7 +224,7 @@ impl Sender {
     fn life(&mut self, epoch: u64) -> &mut Life {
         let at = self.lives.partition_point(|life| life.epoch < epoch);
         if self.lives.get(at).is_none_or(|life| life.epoch != epoch) {
-            self.lives.insert(at, Life { epoch, sequence: 0, stored: 0, missing: 0 });
+            self.lives.insert(at, Life { epoch, ..Life::default() });
         }
         // The life asked for stays, even when it is the oldest.
         let mut at = at;
@@ -231,17 +248,30 @@ mod tests {
         BatchId { collector: "lab/n1".into(), epoch, sequence, status: None, losses: vec![] }
     }
 
+    fn take_and_hold(senders: &mut Senders, id: &BatchId, position: u64, now_ns: u64) {
+        let Arrival::New { missing } = senders.judge(id) else { panic!("{id:?} is not new") };
+        senders.take(id, missing, position, now_ns);
+        senders.hold(id, now_ns);
+    }
+
     #[test]
     fn sequences_are_new_once() {
         let mut senders = Senders::default();
         assert_eq!(senders.judge(&id(1, 1)), Arrival::New { missing: 0 });
-        senders.hold(&id(1, 1), 10);
-        assert_eq!(senders.judge(&id(1, 1)), Arrival::Again);
+        assert_eq!(senders.take(&id(1, 1), 0, 7, 10), 10);
+        // Taken and not held: not acknowledged, and not taken again.
+        assert_eq!(senders.judge(&id(1, 1)), Arrival::Again { position: 7 });
+        assert_eq!(senders.acknowledgement(&id(1, 9)), Acknowledgement { epoch: 1, sequence: 0 });
+        assert_eq!(senders.advanced_since_ns(), None);
+        senders.hold(&id(1, 1), 11);
+        assert_eq!(senders.acknowledgement(&id(1, 9)), Acknowledgement { epoch: 1, sequence: 1 });
         assert_eq!(senders.judge(&id(1, 4)), Arrival::New { missing: 2 });
-        senders.hold(&id(1, 4), 11);
-        assert_eq!(senders.judge(&id(1, 2)), Arrival::Again);
+        assert_eq!(senders.take(&id(1, 4), 2, 8, 20), 10);
+        assert_eq!(senders.judge(&id(1, 2)), Arrival::Again { position: 8 });
         assert_eq!(senders.gaps(10), ["2 batches of collector lab/n1 never arrived"]);
         assert_eq!(senders.judge(&id(2, 1)), Arrival::New { missing: 0 });
+        assert_eq!(senders.snapshot(20)[0].sequence, 1);
+        senders.hold(&id(1, 4), 21);
         assert_eq!(senders.acknowledgement(&id(1, 9)), Acknowledgement { epoch: 1, sequence: 4 });
         assert_eq!(senders.acknowledgement(&id(2, 9)), Acknowledgement { epoch: 2, sequence: 0 });
     }
@@ -249,25 +279,35 @@ mod tests {
     #[test]
     fn a_snapshot_restores() {
         let mut senders = Senders::default();
-        senders.hold(&id(1, 5), 10);
+        take_and_hold(&mut senders, &id(1, 5), 1, 10);
         assert_eq!(senders.advanced_since_ns(), Some(10));
         let snapshot = senders.snapshot(20);
         let restored = Senders::restore(&snapshot);
-        assert_eq!(restored.judge(&id(1, 5)), Arrival::Again);
+        assert_eq!(restored.judge(&id(1, 5)), Arrival::Again { position: 0 });
         assert_eq!(restored.judge(&id(1, 8)), Arrival::New { missing: 2 });
         senders.stored(30, &snapshot);
         assert_eq!(senders.advanced_since_ns(), None);
-        senders.hold(&id(1, 6), 40);
+        take_and_hold(&mut senders, &id(1, 6), 2, 40);
         senders.stored(50, &snapshot);
         assert_eq!(senders.advanced_since_ns(), Some(50));
+    }
+
+    #[test]
+    fn what_another_relay_stored_is_not_missing() {
+        let mut senders = Senders::default();
+        take_and_hold(&mut senders, &id(1, 1), 1, 10);
+        let elsewhere = [StoredUpTo { sequence: 9, ..senders.snapshot(10)[0].clone() }];
+        senders.stored(20, &elsewhere);
+        assert_eq!(senders.judge(&id(1, 9)), Arrival::Again { position: 1 });
+        assert_eq!(senders.judge(&id(1, 10)), Arrival::New { missing: 0 });
     }
 
     #[test]
     fn lives_and_collectors_are_bounded() {
         let mut senders = Senders::default();
         for epoch in [9, 8, 7, 6, 5, 1, 2, 3] {
-            senders.hold(&id(epoch, 1), epoch);
-            assert_eq!(senders.judge(&id(epoch, 1)), Arrival::Again);
+            take_and_hold(&mut senders, &id(epoch, 1), epoch, epoch);
+            assert_eq!(senders.judge(&id(epoch, 1)), Arrival::Again { position: epoch });
         }
         assert_eq!(senders.by_name["lab/n1"].lives.len(), MAX_LIVES);
         for name in 0..=MAX_COLLECTORS as u64 {
@@ -281,7 +321,7 @@ mod tests {
     #[test]
     fn the_silent_are_not_written_for_ever() {
         let mut senders = Senders::default();
-        senders.hold(&id(1, 1), 0);
+        take_and_hold(&mut senders, &id(1, 1), 1, 0);
         assert_eq!(senders.snapshot(FORGET_AFTER_NS - 1).len(), 1);
         assert_eq!(senders.snapshot(FORGET_AFTER_NS).len(), 0);
     }

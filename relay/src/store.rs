@@ -8,29 +8,43 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use weir_flow::manifest::{
-    DataFile, FLOWS_PREFIX, MANIFEST_PREFIX, MANIFESTS_KEPT, Manifest, OBJECTS_PREFIX, StoredUpTo,
+    DataFile, FLOWS_PREFIX, FlushedUpTo, LOSS_PREFIX, MANIFEST_PREFIX, MANIFESTS_KEPT, Manifest,
+    OBJECTS_PREFIX, StoredUpTo,
 };
+use weir_flow::schema::loss::LossRow;
 use weir_flow::schema::objects::ObjectVersion;
 
 use crate::error::StoreError;
 use crate::senders::FORGET_AFTER_NS;
 
-/// Files of objects below this size are made into one when there are enough of them.
-const SMALL_OBJECTS_BYTES: u64 = 8 << 20;
+/// Files of tables that are merged below this size are made into one when there are enough of them.
+const SMALL_BYTES: u64 = 8 << 20;
 /// How many are enough.
-const SMALL_OBJECT_FILES: usize = 8;
+const SMALL_FILES: usize = 8;
 
 /// A file that no manifest names may be deleted at that age. Whoever writes a file makes it count
 /// within half of it, or writes it once more.
 pub(crate) const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
-/// A new file of objects, and those whose versions it holds too.
+/// A new file of a table that is merged, and those whose rows it holds too.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ObjectsChange {
+pub(crate) struct MergedFile {
     pub(crate) file: DataFile,
     pub(crate) replaces: Vec<String>,
+}
+
+/// What a flush adds to the manifest.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Change<'a> {
+    pub(crate) files: &'a [DataFile],
+    pub(crate) objects: Option<&'a MergedFile>,
+    pub(crate) loss: Option<&'a MergedFile>,
+    /// How far the collectors are with it.
+    pub(crate) stored: &'a [StoredUpTo],
+    /// How far the relay is with it.
+    pub(crate) flushed: Option<&'a FlushedUpTo>,
 }
 
 /// The objects of one store.
@@ -96,50 +110,70 @@ impl Store {
         &self,
         manifest: &Manifest,
     ) -> Vec<(String, Vec<ObjectVersion>)> {
-        let small = |file: &&DataFile| file.size_bytes < SMALL_OBJECTS_BYTES;
-        let small: Vec<&DataFile> = manifest.objects.iter().filter(small).collect();
-        if small.len() < SMALL_OBJECT_FILES {
-            return Vec::new();
-        }
         let mut read = Vec::new();
-        for file in small {
-            match self.read_objects(&file.path).await {
-                Ok(versions) => read.push((file.path.clone(), versions)),
+        for path in small_files(&manifest.objects, "") {
+            match self.read_objects(path).await {
+                Ok(versions) => read.push((path.to_owned(), versions)),
                 Err(error) => tracing::error!(%error, "a file of objects stays as it is"),
             }
         }
         read
     }
 
+    /// The same of the ledger, whose rows count once: only those whose names begin with `prefix`, that
+    /// no other relay merges.
+    pub(crate) async fn small_loss_files(
+        &self,
+        manifest: &Manifest,
+        prefix: &str,
+    ) -> Vec<(String, Vec<LossRow>)> {
+        let mut read = Vec::new();
+        for path in small_files(&manifest.loss, &format!("{LOSS_PREFIX}/{prefix}")) {
+            match self.read_losses(path).await {
+                Ok(losses) => read.push((path.to_owned(), losses)),
+                Err(error) => tracing::error!(%error, "a file of the ledger stays as it is"),
+            }
+        }
+        read
+    }
+
     async fn read_objects(&self, path: &str) -> Result<Vec<ObjectVersion>, StoreError> {
-        let failed = |source| StoreError::Object { what: format!("cannot read {path}"), source };
-        let body = self.objects.get(&Path::from(path)).await.map_err(failed)?;
-        let body = body.bytes().await.map_err(failed)?;
         let mut versions = Vec::new();
-        for batch in ParquetRecordBatchReaderBuilder::try_new(body)?.build()? {
+        for batch in self.read(path).await? {
             versions.extend(ObjectVersion::read(&batch?)?);
         }
         Ok(versions)
     }
 
-    /// Makes `files` count. `known` is the manifest last seen; if somebody else wrote a newer one,
+    async fn read_losses(&self, path: &str) -> Result<Vec<LossRow>, StoreError> {
+        let mut losses = Vec::new();
+        for batch in self.read(path).await? {
+            losses.extend(LossRow::read(&batch?)?);
+        }
+        Ok(losses)
+    }
+
+    async fn read(&self, path: &str) -> Result<ParquetRecordBatchReader, StoreError> {
+        let failed = |source| StoreError::Object { what: format!("cannot read {path}"), source };
+        let body = self.objects.get(&Path::from(path)).await.map_err(failed)?;
+        let body = body.bytes().await.map_err(failed)?;
+        Ok(ParquetRecordBatchReaderBuilder::try_new(body)?.build()?)
+    }
+
+    /// Makes a change count. `known` is the manifest last seen; if somebody else wrote a newer one,
     /// that is taken further. Once this succeeded it may be repeated and changes nothing more.
     pub(crate) async fn add(
         &self,
         known: &Manifest,
-        files: &[DataFile],
-        objects: Option<&ObjectsChange>,
-        stored: &[StoredUpTo],
+        change: Change<'_>,
         certain: bool,
     ) -> Result<Manifest, StoreError> {
         let mut base = if certain { known.clone() } else { self.newest().await? };
         loop {
-            let here = files.first().is_some_and(|new| base.files.contains(new))
-                || objects.is_some_and(|new| base.objects.contains(&new.file));
-            if here {
+            if is_in(&base, change) {
                 return Ok(base);
             }
-            let next = succeed(&base, files, objects, stored);
+            let next = succeed(&base, change);
             let path = Manifest::path(next.version);
             let body = serde_json::to_vec(&next)
                 .map_err(|source| StoreError::Manifest { path: path.clone(), source })?;
@@ -168,20 +202,28 @@ impl Store {
         }
     }
 
-    /// Deletes data files of at least an age that no manifest names: some process died between
-    /// writing them and making them count. Younger ones may be another relay's flush under way.
-    pub(crate) async fn sweep(&self, manifest: &Manifest, age: Duration) -> Result<(), StoreError> {
+    /// Deletes data files that no manifest names: some process died between writing them and making
+    /// them count, and their rows are in its write-ahead log. Of this relay, whose names begin with
+    /// `prefix`, all; of others those of at least an age, since younger ones may be a flush under way.
+    pub(crate) async fn sweep(
+        &self,
+        manifest: &Manifest,
+        prefix: &str,
+        age: Duration,
+    ) -> Result<(), StoreError> {
         let before = SystemTime::now() - age;
-        let files = manifest.files.iter().chain(&manifest.objects);
+        let files = manifest.files.iter().chain(&manifest.objects).chain(&manifest.loss);
         let named: HashSet<&str> = files.map(|file| file.path.as_str()).collect();
         let failed = |source| StoreError::Object { what: "cannot list files".into(), source };
         let mut left = Vec::new();
-        for prefix in [FLOWS_PREFIX, OBJECTS_PREFIX] {
-            let prefix = Path::from(prefix);
-            let mut listed = self.objects.list(Some(&prefix));
+        for table in [FLOWS_PREFIX, OBJECTS_PREFIX, LOSS_PREFIX] {
+            let table = Path::from(table);
+            let mut listed = self.objects.list(Some(&table));
             while let Some(object) = listed.try_next().await.map_err(failed)? {
-                let old = SystemTime::from(object.last_modified) <= before;
-                if old && !named.contains(object.location.as_ref()) {
+                let name = object.location.filename().unwrap_or_default();
+                let is_orphan = name.starts_with(prefix)
+                    || SystemTime::from(object.last_modified) <= before;
+                if is_orphan && !named.contains(object.location.as_ref()) {
                     left.push(object);
                 }
             }
@@ -207,33 +249,57 @@ impl Store {
     }
 }
 
-/// The manifest after `base` that has `files`, `objects` and `stored` too.
-fn succeed(
-    base: &Manifest,
-    files: &[DataFile],
-    objects: Option<&ObjectsChange>,
-    stored: &[StoredUpTo],
-) -> Manifest {
-    let replaces = objects.map_or(&[] as &[String], |change| &change.replaces);
-    let kept = base.objects.iter().filter(|file| !replaces.contains(&file.path));
-    let new = objects.map(|change| &change.file);
+/// Whether the change was made. Its files may be gone again, merged by another relay, but how far
+/// this one is stays.
+fn is_in(base: &Manifest, change: Change<'_>) -> bool {
+    let is_flushed = change.flushed.is_some_and(|new| {
+        base.flushed.iter().any(|flushed| {
+            flushed.relay_epoch == new.relay_epoch && flushed.position >= new.position
+        })
+    });
+    is_flushed || change.objects.is_some_and(|new| base.objects.contains(&new.file))
+}
+
+/// The small files whose paths begin with `prefix`, if there are enough of them.
+fn small_files<'a>(files: &'a [DataFile], prefix: &str) -> Vec<&'a str> {
+    let is_small =
+        |file: &&DataFile| file.size_bytes < SMALL_BYTES && file.path.starts_with(prefix);
+    let small: Vec<&str> = files.iter().filter(is_small).map(|file| file.path.as_str()).collect();
+    if small.len() < SMALL_FILES { Vec::new() } else { small }
+}
+
+/// The manifest after `base` that has the change too.
+fn succeed(base: &Manifest, change: Change<'_>) -> Manifest {
     let mut furthest: BTreeMap<(&str, u64), &StoredUpTo> = BTreeMap::new();
-    let now = stored.iter().map(|entry| entry.last_seen_ns).max().unwrap_or(0);
+    let now = change.stored.iter().map(|entry| entry.last_seen_ns).max().unwrap_or(0);
     let known =
         base.stored.iter().filter(|entry| now.saturating_sub(entry.last_seen_ns) < FORGET_AFTER_NS);
-    for entry in stored.iter().chain(known) {
+    for entry in change.stored.iter().chain(known) {
         let best = furthest.entry((&entry.collector, entry.epoch)).or_insert(entry);
         if entry.sequence > best.sequence {
             *best = entry;
         }
     }
+    let others = base.flushed.iter().filter(|entry| {
+        change.flushed.is_none_or(|new| {
+            entry.relay_epoch != new.relay_epoch
+                && new.at_ns.saturating_sub(entry.at_ns) < FORGET_AFTER_NS
+        })
+    });
     Manifest {
         version: base.version + 1,
-        files: base.files.iter().chain(files).cloned().collect(),
-        objects: kept.chain(new).cloned().collect(),
+        files: base.files.iter().chain(change.files).cloned().collect(),
+        objects: merge(&base.objects, change.objects),
+        loss: merge(&base.loss, change.loss),
         stored: furthest.into_values().cloned().collect(),
-        ..base.clone()
+        flushed: others.chain(change.flushed).cloned().collect(),
     }
+}
+
+fn merge(base: &[DataFile], change: Option<&MergedFile>) -> Vec<DataFile> {
+    let replaces = change.map_or(&[] as &[String], |change| &change.replaces);
+    let kept = base.iter().filter(|file| !replaces.contains(&file.path));
+    kept.chain(change.map(|change| &change.file)).cloned().collect()
 }
 
 #[cfg(test)]

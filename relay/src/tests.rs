@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod flows;
 mod ingest;
 mod objects;
+mod restart;
 mod storage;
 mod store;
 

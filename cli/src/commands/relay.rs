@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use weir_relay::{Relay, RelayConfig};
+use weir_relay::{Fsync, Relay, RelayConfig};
 use weir_service::settings::{self, Period};
 use weir_service::shutdown::Parts;
 
@@ -40,6 +40,15 @@ struct RelaySettings {
     /// Unix socket of the same service, for collectors in other network namespaces.
     #[arg(long, value_name = "PATH")]
     ingest_socket: Option<PathBuf>,
+    /// Directory of the write-ahead log, this relay's alone [default: .wal in the store].
+    #[arg(long, value_name = "DIR")]
+    wal: Option<PathBuf>,
+    /// When the write-ahead log is forced to disk [default: batch].
+    #[arg(long, value_enum)]
+    fsync: Option<FsyncSetting>,
+    /// Bytes of the write-ahead log above which collectors wait [default: 2147483648].
+    #[arg(long, value_name = "BYTES")]
+    wal_max_bytes: Option<u64>,
     /// Rows in memory that start a flush [default: 300000].
     #[arg(long, value_name = "ROWS")]
     flush_rows: Option<usize>,
@@ -52,6 +61,17 @@ struct RelaySettings {
     /// Address of /metrics, /healthz and /readyz; none without it.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum FsyncSetting {
+    /// Before a batch is acknowledged.
+    Batch,
+    /// Every second: a power failure may lose what was acknowledged since.
+    Interval,
+    /// When the system likes to; only a power failure may lose what was acknowledged.
+    Never,
 }
 
 impl RelayCommand {
@@ -81,6 +101,14 @@ impl RelaySettings {
         let mut config = RelayConfig::new(store_location(self.store, self.store_option)?);
         config.ingest = self.ingest.unwrap_or(config.ingest);
         config.ingest_socket = self.ingest_socket;
+        config.wal = self.wal;
+        config.fsync = match self.fsync {
+            Some(FsyncSetting::Batch) => Fsync::Batch,
+            Some(FsyncSetting::Interval) => Fsync::Interval,
+            Some(FsyncSetting::Never) => Fsync::Never,
+            None => config.fsync,
+        };
+        config.wal_max_bytes = self.wal_max_bytes.unwrap_or(config.wal_max_bytes);
         config.flush_rows = self.flush_rows.unwrap_or(config.flush_rows);
         config.flush_interval =
             self.flush_interval.map_or(config.flush_interval, |period| period.0);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use weir_abi::event::VerdictEvent;
-use weir_relay::{Relay, RelayConfig};
+use weir_relay::{Message, Relay, RelayConfig};
 
 use super::*;
 use crate::directory::SharedDirectory;
@@ -168,7 +168,7 @@ fn encoded_batches_stand_alone() {
         messages.last_mut().unwrap().app_metadata = wire::encode(&id);
         let read: Vec<_> = messages.iter().map(|message| decoder.read(message).unwrap()).collect();
         match read.last() {
-            Some(weir_relay::Message::Batch { batch, .. }) => assert_eq!(*batch, original),
+            Some(Message::Batch(received)) => assert_eq!(received.batch, original),
             other => panic!("{other:?}"),
         }
     }

@@ -28,10 +28,74 @@ fn error(messages: &[FlightData]) -> String {
 #[test]
 fn a_stream_round_trips() {
     let messages = read(&stream(20)).unwrap();
-    let Some(Message::Batch { id, batch, bytes }) = messages.last() else { panic!("no batch") };
-    assert_eq!(id.sequence, 1);
-    assert!(*bytes > 1000);
-    assert_eq!(Flow::read(batch).unwrap(), (0..20).map(flow).collect::<Vec<_>>());
+    let Some(Message::Batch(received)) = messages.last() else { panic!("no batch") };
+    assert_eq!(received.id.sequence, 1);
+    assert!(received.bytes > 1000);
+    assert_eq!(Flow::read(&received.batch).unwrap(), (0..20).map(flow).collect::<Vec<_>>());
+}
+
+/// Dictionaries of an earlier batch stay in force, and each batch has all it needs.
+#[test]
+fn a_batch_can_be_read_again_by_itself() {
+    let mut builder = FlowBuilder::default();
+    (0..20).for_each(|row| builder.append(&flow(row)));
+    let both = builder.finish();
+    let stream = encode(&[(id(1), both.slice(0, 10)), (id(2), both.slice(10, 10))]);
+    let dictionaries = |messages: &[FlightData]| messages.len() - 3;
+    let read_stream = read(&stream).unwrap();
+    let Some(Message::Batch(second)) = read_stream.last() else { panic!("no batch") };
+    assert!(dictionaries(&stream) < second.messages.len(), "nothing was shared");
+    let last = second.messages.len() - 1;
+    let alone: Vec<FlightData> = (0..)
+        .zip(&second.messages)
+        .map(|(index, message)| FlightData {
+            flight_descriptor: stream[0].flight_descriptor.clone().filter(|_| index == 0),
+            data_header: message.header.as_slice().to_vec().into(),
+            data_body: message.body.as_slice().to_vec().into(),
+            app_metadata: if index == last {
+                second.metadata.as_slice().to_vec().into()
+            } else {
+                Default::default()
+            },
+        })
+        .collect();
+    let again = read(&alone).unwrap();
+    let Some(Message::Batch(again)) = again.last() else { panic!("no batch") };
+    assert_eq!((&again.id, &again.batch), (&second.id, &second.batch));
+}
+
+#[test]
+fn losses_are_checked() {
+    let loss = LossEntry {
+        from_ns: 1,
+        to_ns: 2,
+        stage: "kernel".into(),
+        verdict: "deny".into(),
+        unit: "verdicts".into(),
+        count: 3,
+        reason: "ring full".into(),
+    };
+    let with = |losses: Vec<LossEntry>| {
+        let mut messages = stream(1);
+        let last = messages.len() - 1;
+        messages[last].app_metadata = wire::encode(&BatchId { losses, ..id(1) });
+        read(&messages)
+    };
+    let read_back = with(vec![loss.clone()]).unwrap();
+    let Some(Message::Batch(received)) = read_back.last() else { panic!("no batch") };
+    assert_eq!(received.id.losses, std::slice::from_ref(&loss));
+    let refused = |losses| with(losses).unwrap_err().to_string();
+    assert!(refused(vec![loss.clone(); MAX_LOSSES + 1]).contains("1001 entries"));
+    assert!(refused(vec![LossEntry { to_ns: 0, ..loss.clone() }]).contains("no interval"));
+    assert!(refused(vec![LossEntry { stage: String::new(), ..loss.clone() }]).contains("no stage"));
+    let long = LossEntry { reason: "x".repeat(MAX_NAME_BYTES + 1), ..loss.clone() };
+    assert!(refused(vec![long]).contains("a text"));
+    let heartbeat = FlightData {
+        flight_descriptor: Some(FlightDescriptor::new_path(vec![FLOWS.into()])),
+        app_metadata: wire::encode(&BatchId { losses: vec![loss], ..id(0) }),
+        ..FlightData::default()
+    };
+    assert!(error(&[heartbeat]).contains("come with a batch"));
 }
 
 #[test]
@@ -153,7 +217,7 @@ proptest! {
         }
         if let Ok(read) = read(&messages) {
             for message in read {
-                if let Message::Batch { batch, .. } = message {
+                if let Message::Batch(ReceivedBatch { batch, .. }) = message {
                     prop_assert_eq!(Flow::read(&batch).unwrap().len(), batch.num_rows());
                 }
             }

@@ -1,25 +1,31 @@
-//! `DoPut`: reads a collector's stream and answers each batch once it is held.
+//! `DoPut`: reads a collector's stream and answers each batch once it is on disk.
 //!
-//! In: Flight messages. Out: one acknowledgement for each batch and heartbeat. Nothing is queued:
-//! the next message is read when the answer to the last one was taken, and while memory is full
-//! the stream stands still, so that HTTP/2 flow control holds the collector back. Told to stop, it
-//! ends between two batches.
+//! In: Flight messages. Out: one acknowledgement for each batch and heartbeat, in their order. So many
+//! batches of a stream are on their way to disk at a time: [`IN_FLIGHT`]; beyond it, and while memory
+//! or the log is full, the stream stands still, so that HTTP/2 flow control holds the collector back.
+//! Told to stop, it reads no more, and answers what is on its way.
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
 use arrow_flight::{FlightData, PutResult};
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _};
 use rustc_hash::FxHashSet;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use weir_flow::schema::objects::ObjectVersion;
 use weir_flow::wire::{self, Acknowledgement, BatchId, ObjectsId};
 
-use crate::decode::{Decoder, Message};
+use super::get;
+use crate::decode::{Decoder, Message, ReceivedBatch};
 use crate::hot::Offer;
 use crate::objects::{Key, MAX_OBJECTS, Refusal};
 use crate::relay::{Shared, now_ns};
+use crate::wal::{Arrived, Record};
+
+/// Batches of one stream on their way to disk.
+const IN_FLIGHT: usize = 16;
 
 /// The answers to a stream of messages.
 pub(super) fn answers(
@@ -28,12 +34,37 @@ pub(super) fn answers(
     stop: CancellationToken,
 ) -> impl Stream<Item = Result<PutResult, Status>> + Send + 'static {
     let known = Some(FxHashSet::default());
-    let reader = Reader { shared, messages, decoder: Decoder::default(), known, stop };
-    futures::stream::try_unfold(reader, async |mut reader| {
-        let answer = reader.next().await?;
-        Ok(answer.map(|answer| (answer, reader)))
-    })
-    .map_ok(|answer| PutResult { app_metadata: wire::encode(&answer) })
+    let reader =
+        Reader { shared: shared.clone(), messages, decoder: Decoder::default(), known, stop };
+    let taken = futures::stream::unfold(Some(reader), async |reader| {
+        let mut reader = reader?;
+        match reader.next().await {
+            Ok(None) => None,
+            Ok(Some(taken)) => Some((Ok(taken), Some(reader))),
+            Err(status) => Some((Err(status), None)),
+        }
+    });
+    taken.map(move |taken| answer(shared.clone(), taken)).buffered(IN_FLIGHT)
+}
+
+/// What is to be answered, and when.
+enum Taken {
+    /// Once this position is on disk.
+    Batch { acknowledgement: Acknowledgement, position: u64 },
+    /// When it is its turn.
+    Heartbeat(Box<BatchId>),
+}
+
+async fn answer(shared: Arc<Shared>, taken: Result<Taken, Status>) -> Result<PutResult, Status> {
+    let acknowledgement = match taken? {
+        Taken::Batch { acknowledgement, position } => {
+            let mut written = shared.written.subscribe();
+            written.wait_for(|up_to| *up_to >= position).await.map_err(|_| stopping())?;
+            acknowledgement
+        }
+        Taken::Heartbeat(id) => shared.hot().acknowledgement(&id),
+    };
+    Ok(PutResult { app_metadata: wire::encode(&acknowledgement) })
 }
 
 struct Reader<S> {
@@ -46,7 +77,7 @@ struct Reader<S> {
 }
 
 impl<S: Stream<Item = Result<FlightData, Status>> + Unpin> Reader<S> {
-    async fn next(&mut self) -> Result<Option<Acknowledgement>, Status> {
+    async fn next(&mut self) -> Result<Option<Taken>, Status> {
         loop {
             let message = tokio::select! {
                 biased;
@@ -62,17 +93,20 @@ impl<S: Stream<Item = Result<FlightData, Status>> + Unpin> Reader<S> {
             match message {
                 Message::Preparation => {}
                 Message::Heartbeat(id) => {
-                    let mut hot = self.shared.hot();
-                    hot.heartbeat(&id, now_ns());
-                    return Ok(Some(hot.acknowledgement(&id)));
+                    self.shared.hot().heartbeat(&id, now_ns());
+                    return Ok(Some(Taken::Heartbeat(Box::new(id))));
                 }
-                Message::Batch { id, batch, bytes } => {
-                    hold(&self.shared, &self.stop, &id, &batch, bytes).await?;
-                    return Ok(Some(Acknowledgement { epoch: id.epoch, sequence: id.sequence }));
+                Message::Batch(received) => {
+                    let position = take(&self.shared, &self.stop, &received).await?;
+                    let BatchId { epoch, sequence, .. } = received.id;
+                    let acknowledgement = Acknowledgement { epoch, sequence };
+                    return Ok(Some(Taken::Batch { acknowledgement, position }));
                 }
                 Message::Objects { id, versions } => {
-                    self.keep(&id, versions)?;
-                    return Ok(Some(Acknowledgement { epoch: id.epoch, sequence: id.sequence }));
+                    let position = self.keep(&id, versions)?;
+                    let (epoch, sequence) = (id.epoch, id.sequence);
+                    let acknowledgement = Acknowledgement { epoch, sequence };
+                    return Ok(Some(Taken::Batch { acknowledgement, position }));
                 }
             }
         }
@@ -80,29 +114,47 @@ impl<S: Stream<Item = Result<FlightData, Status>> + Unpin> Reader<S> {
 }
 
 impl<S> Reader<S> {
-    fn keep(&mut self, id: &ObjectsId, versions: Vec<ObjectVersion>) -> Result<(), Status> {
+    /// Returns the position after which the versions are on disk.
+    fn keep(&mut self, id: &ObjectsId, versions: Vec<ObjectVersion>) -> Result<u64, Status> {
         if let Some(known) = &mut self.known {
             known.extend(versions.iter().filter(|v| v.manifest.is_some()).map(Key::of));
             if known.len() > MAX_OBJECTS {
                 return Err(Status::resource_exhausted("a collector knows too many objects"));
             }
         }
+        let now = now_ns();
+        let mut hot = self.shared.hot();
         let mut objects = self.shared.objects();
-        let mut new = objects.take(versions, now_ns()).map_err(refused)?;
+        let mut log = |new: Option<RecordBatch>| -> Result<usize, Status> {
+            let Some(new) = new else { return Ok(0) };
+            let messages = get::whole(&new).map_err(|error| {
+                Status::internal(format!("cannot encode versions of objects: {error}"))
+            })?;
+            let arrived = Arrived { at_ns: now, missing: 0, heard_ns: now };
+            let metadata =
+                Buffer::from(wire::encode(&ObjectsId { complete_at_ns: None, ..id.clone() }));
+            hot.take_objects(
+                |position| Record::objects(position, arrived, &metadata, &messages),
+                now,
+            );
+            Ok(new.num_rows())
+        };
+        let mut new = log(objects.take(versions, now).map_err(refused)?)?;
         if let Some(at_ns) = id.complete_at_ns
             && let Some(known) = self.known.take()
         {
-            new += objects.complete(id, at_ns, &known, now_ns()).map_err(refused)?;
+            new += log(objects.complete(id, at_ns, &known, now).map_err(refused)?)?;
         }
         let (objects_known, _) = objects.size();
-        drop(objects);
+        let position = hot.taken_position();
+        drop((objects, hot));
         let metrics = &self.shared.metrics;
         metrics.object_versions.inc_by(new as u64);
         metrics.objects.set(i64::try_from(objects_known).unwrap_or(i64::MAX));
         if new > 0 {
-            self.shared.arrived.notify_one();
+            self.shared.bell.ring();
         }
-        Ok(())
+        Ok(position)
     }
 }
 
@@ -115,14 +167,12 @@ fn refused(refusal: Refusal) -> Status {
     }
 }
 
-/// Returns once the batch is held; waits for room.
-async fn hold(
+/// Returns the position of a batch once it is taken; waits for room.
+async fn take(
     shared: &Arc<Shared>,
     stop: &CancellationToken,
-    id: &BatchId,
-    batch: &RecordBatch,
-    bytes: usize,
-) -> Result<(), Status> {
+    received: &ReceivedBatch,
+) -> Result<u64, Status> {
     let metrics = &shared.metrics;
     let mut waiting = None;
     loop {
@@ -130,33 +180,26 @@ async fn hold(
         tokio::pin!(room);
         // Enlisted before the offer, so that room made in between is not missed.
         room.as_mut().enable();
-        let offer = {
-            let mut hot = shared.hot();
-            let offer = hot.offer(id, batch, bytes, now_ns());
-            let (rows, bytes) = hot.size();
-            metrics.hot_rows.set(i64::try_from(rows).unwrap_or(i64::MAX));
-            metrics.hot_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-            offer
-        };
+        let offer = shared.hot().offer(received, now_ns());
         match offer {
-            Offer::Held { missing } => {
-                metrics.rows.inc_by(batch.num_rows() as u64);
+            Offer::Taken { position, missing } => {
+                shared.bell.ring();
+                metrics.rows.inc_by(received.batch.num_rows() as u64);
                 metrics.batches.inc();
                 if missing > 0 {
                     metrics.missing_batches.inc_by(missing);
                     tracing::error!(
-                        collector = id.collector,
+                        collector = received.id.collector,
                         missing,
-                        before = id.sequence,
+                        before = received.id.sequence,
                         "batches never arrived"
                     );
                 }
-                shared.arrived.notify_one();
-                return Ok(());
+                return Ok(position);
             }
-            Offer::Again => {
+            Offer::Again { position } => {
                 metrics.repeated_batches.inc();
-                return Ok(());
+                return Ok(position);
             }
             Offer::Closed => return Err(stopping()),
             Offer::Full => {

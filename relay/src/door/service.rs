@@ -13,9 +13,10 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use weir_flow::schema::loss::loss_schema;
 use weir_flow::schema::objects::object_schema;
 use weir_flow::schema::stored_schema;
-use weir_flow::wire::{self, FLOWS, HotTicket, OBJECTS, ObjectsTicket, STATUS_ACTION};
+use weir_flow::wire::{self, FLOWS, HotTicket, LossTicket, OBJECTS, ObjectsTicket, STATUS_ACTION};
 
 use super::{get, put};
 use crate::relay::Shared;
@@ -55,6 +56,11 @@ impl FlightService for Service {
         if let Ok(ObjectsTicket { objects: ticket }) = wire::decode(&ticket) {
             let view = self.shared.objects_view(&ticket);
             let messages = get::messages(&object_schema(), view);
+            return Ok(Response::new(futures::stream::iter(messages).boxed()));
+        }
+        if let Ok(LossTicket { loss: ticket }) = wire::decode(&ticket) {
+            let view = self.shared.hot().loss_view(&ticket);
+            let messages = get::messages(&loss_schema(), view);
             return Ok(Response::new(futures::stream::iter(messages).boxed()));
         }
         let ticket: HotTicket = wire::decode(&ticket).map_err(|error| {

@@ -18,22 +18,36 @@ fn up_to(collector: &str, sequence: u64, last_seen_ns: u64) -> StoredUpTo {
     StoredUpTo { collector: collector.into(), epoch: 1, sequence, last_seen_ns }
 }
 
+fn change<'a>(files: &'a [DataFile], stored: &'a [StoredUpTo]) -> Change<'a> {
+    Change { files, stored, ..Change::default() }
+}
+
+fn flushed(relay_epoch: u64, position: u64, at_ns: u64) -> FlushedUpTo {
+    FlushedUpTo { relay_epoch, position, loss_position: 0, at_ns }
+}
+
 #[tokio::test]
 async fn manifests_follow_each_other_and_two_writers_do_not_collide() {
     let store = Store::new(Arc::new(InMemory::new()));
     let empty = store.newest().await.unwrap();
     assert_eq!(empty, Manifest::default());
-    let first = store.add(&empty, &[file("a")], None, &[up_to("x", 3, 9)], true).await.unwrap();
+    let first = store.add(&empty, change(&[file("a")], &[up_to("x", 3, 9)]), true).await.unwrap();
     assert_eq!(first.version, 1);
     // A writer that does not know of the first.
-    let second = store.add(&empty, &[file("b")], None, &[up_to("y", 5, 9)], true).await.unwrap();
+    let ours = flushed(7, 3, 9);
+    let (files, stored) = ([file("b")], [up_to("y", 5, 9)]);
+    let flush = Change { flushed: Some(&ours), ..change(&files, &stored) };
+    let second = store.add(&empty, flush, true).await.unwrap();
     assert_eq!(second.version, 2);
     assert_eq!(second.files, [file("a"), file("b")]);
     assert_eq!(second.stored, [up_to("x", 3, 9), up_to("y", 5, 9)]);
     // The same once more, as after an answer that got lost.
-    let again = store.add(&first, &[file("b")], None, &[], false).await.unwrap();
-    assert_eq!(again, second);
+    assert_eq!(store.add(&first, flush, false).await.unwrap(), second);
     assert_eq!(store.newest().await.unwrap(), second);
+    // And after somebody merged its file away.
+    let merged = Manifest { version: 3, files: vec![file("ab")], ..second };
+    store.put(&Manifest::path(3), serde_json::to_vec(&merged).unwrap().into()).await.unwrap();
+    assert_eq!(store.add(&first, flush, false).await.unwrap(), merged);
 }
 
 #[test]
@@ -42,10 +56,16 @@ fn the_furthest_counts_and_the_long_silent_are_dropped() {
         stored: vec![up_to("ahead", 9, 0), up_to("behind", 2, 0), up_to("gone", 1, 0)],
         ..Manifest::default()
     };
-    let next = succeed(&base, &[], None, &[up_to("ahead", 5, 10), up_to("behind", 3, 10)]);
+    let next = succeed(&base, change(&[], &[up_to("ahead", 5, 10), up_to("behind", 3, 10)]));
     assert_eq!(next.stored, [up_to("ahead", 9, 0), up_to("behind", 3, 10), up_to("gone", 1, 0)]);
-    let next = succeed(&base, &[], None, &[up_to("new", 1, FORGET_AFTER_NS)]);
+    let next = succeed(&base, change(&[], &[up_to("new", 1, FORGET_AFTER_NS)]));
     assert_eq!(next.stored, [up_to("new", 1, FORGET_AFTER_NS)]);
+    let base = Manifest { flushed: vec![flushed(1, 5, 10), flushed(2, 6, 0)], ..base };
+    let ours = flushed(1, 9, 20);
+    let flush = |ours| Change { flushed: Some(ours), ..Change::default() };
+    assert_eq!(succeed(&base, flush(&ours)).flushed, [flushed(2, 6, 0), ours.clone()]);
+    let later = flushed(3, 1, FORGET_AFTER_NS);
+    assert_eq!(succeed(&base, flush(&later)).flushed, [flushed(1, 5, 10), later.clone()]);
 }
 
 #[tokio::test]
@@ -55,21 +75,25 @@ async fn old_manifests_and_unnamed_files_go() {
     for number in 0..20 {
         let name = file(&number.to_string());
         store.put(&name.path, Bytes::from_static(b"x")).await.unwrap();
-        manifest = store.add(&manifest, &[name], None, &[], true).await.unwrap();
+        manifest = store.add(&manifest, change(&[name], &[]), true).await.unwrap();
     }
     store.prune(manifest.version).await;
     let mut kept = store.versions().await.unwrap();
     kept.sort_unstable();
     assert_eq!(kept, (20 - MANIFESTS_KEPT..=20).collect::<Vec<_>>());
-    store.put(&file("left").path, Bytes::from_static(b"x")).await.unwrap();
-    store.sweep(&manifest, ORPHAN_AGE).await.unwrap();
+    for left in ["ours-1", "others-1"] {
+        store.put(&file(left).path, Bytes::from_static(b"x")).await.unwrap();
+    }
+    store.sweep(&manifest, "ours-", ORPHAN_AGE).await.unwrap();
     let listed = async || {
         let prefix = Path::from(FLOWS_PREFIX);
-        store.objects.list(Some(&prefix)).try_collect::<Vec<_>>().await.unwrap().len()
+        store.objects.list(Some(&prefix)).try_collect::<Vec<_>>().await.unwrap()
     };
-    assert_eq!(listed().await, 21);
-    store.sweep(&manifest, Duration::ZERO).await.unwrap();
-    assert_eq!(listed().await, 20);
+    let files = listed().await;
+    assert_eq!(files.len(), 21);
+    assert!(!files.iter().any(|object| object.location.as_ref() == file("ours-1").path));
+    store.sweep(&manifest, "ours-", Duration::ZERO).await.unwrap();
+    assert_eq!(listed().await.len(), 20);
 }
 
 #[tokio::test]

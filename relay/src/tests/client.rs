@@ -16,11 +16,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 use weir_flow::manifest::{MANIFEST_PREFIX, Manifest};
+use weir_flow::schema::loss::loss_schema;
 use weir_flow::schema::objects::{ObjectVersion, ObjectVersionBuilder, object_schema};
 use weir_flow::schema::stored_schema;
 use weir_flow::wire::{
-    self, Acknowledgement, BatchId, FLOWS, HotHeader, HotPosition, HotTicket, OBJECTS, ObjectsId,
-    ObjectsTicket, RelayStatus, STATUS_ACTION,
+    self, Acknowledgement, BatchId, FLOWS, HotHeader, HotPosition, HotTicket, LossTicket, OBJECTS,
+    ObjectsId, ObjectsTicket, RelayStatus, STATUS_ACTION,
 };
 
 pub(crate) fn id(sequence: u64) -> BatchId {
@@ -135,6 +136,13 @@ impl Client {
         let versions =
             batches.iter().flat_map(|(_, batch)| ObjectVersion::read(batch).unwrap()).collect();
         (header, versions)
+    }
+
+    /// The hot rows of the ledger, and the manifest that they complete.
+    pub(crate) async fn losses(&self) -> (HotHeader, Vec<RecordBatch>) {
+        let ticket = LossTicket { loss: HotTicket { relay_epoch: 0, after: 0 } };
+        let (header, batches) = self.get(wire::encode(&ticket), loss_schema()).await;
+        (header, batches.into_iter().map(|(_, batch)| batch).collect())
     }
 
     async fn get(

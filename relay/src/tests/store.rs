@@ -19,6 +19,8 @@ pub(crate) struct Faults {
     pub(crate) full: AtomicBool,
     /// So many manifests are written and the answer is an error all the same.
     pub(crate) lost_answers: AtomicU64,
+    /// No manifest is written.
+    pub(crate) manifests_fail: AtomicBool,
     /// Attempts to write.
     pub(crate) puts: AtomicU64,
 }
@@ -51,8 +53,12 @@ impl ObjectStore for FaultyStore {
         if self.faults.full.load(Ordering::SeqCst) {
             return Err(failure("no space left on device"));
         }
+        let is_manifest = location.as_ref().starts_with("manifests");
+        if is_manifest && self.faults.manifests_fail.load(Ordering::SeqCst) {
+            return Err(failure("connection refused"));
+        }
         let put = self.inner.put_opts(location, payload, options).await?;
-        let lose = location.as_ref().starts_with("manifests")
+        let lose = is_manifest
             && self
                 .faults
                 .lost_answers

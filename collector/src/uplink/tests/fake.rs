@@ -14,7 +14,7 @@ use futures::Stream;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 use weir_flow::wire::{self, Acknowledgement, BatchId, CollectorStatus};
-use weir_relay::{Decoder, Message};
+use weir_relay::{Decoder, Message, ReceivedBatch};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -133,7 +133,7 @@ impl FakeRelay {
                     state.status = id.status;
                     (id.epoch, state.last)
                 }
-                Message::Batch { id, batch, .. } => {
+                Message::Batch(ReceivedBatch { id, batch, .. }) => {
                     if !self.hold(&id, batch.num_rows() as u64) {
                         return Err(Status::unavailable("cut"));
                     }

@@ -16,7 +16,7 @@ use weir_abi::conntrack::{
 use weir_abi::event::{REASON_DEFAULT_DENY, VERDICT_ALLOW, VERDICT_DENY, VerdictEvent};
 use weir_abi::{DIRECTION_EGRESS, PROTOCOL_TCP};
 use weir_flow::wire::{self, BatchId, LossEntry};
-use weir_relay::{Decoder, Message};
+use weir_relay::{Decoder, Message, ReceivedBatch};
 
 pub(super) use crate::journal::fake::Killed;
 use crate::journal::fake::{FakeFiles, Fate};
@@ -350,7 +350,7 @@ impl World {
         let mut messages = messages.to_vec();
         messages.last_mut().unwrap().app_metadata = wire::encode(&id);
         for message in &messages {
-            if let Message::Batch { batch, .. } = decoder.read(message).unwrap() {
+            if let Message::Batch(ReceivedBatch { batch, .. }) = decoder.read(message).unwrap() {
                 state.batches.push(batch);
             }
         }
