@@ -1,5 +1,6 @@
 //! The doors: a TCP port and, if asked for, a Unix socket, with the same Flight service behind.
 
+mod follow;
 mod get;
 mod put;
 mod service;

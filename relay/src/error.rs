@@ -48,7 +48,9 @@ pub enum RelayError {
 #[derive(Debug, thiserror::Error)]
 pub enum WalError {
     /// Nobody said where it is.
-    #[error("the store is a bucket: say with --wal in which local directory the write-ahead log is")]
+    #[error(
+        "the store is a bucket: say with --wal in which local directory the write-ahead log is"
+    )]
     Where,
     /// Its folder cannot be made, opened or read.
     #[error("cannot use the write-ahead log {}: {source}", path.display())]

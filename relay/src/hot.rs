@@ -296,7 +296,7 @@ impl Hot {
             stored: self.senders.snapshot(now_ns),
             flushed: Some(FlushedUpTo {
                 relay_epoch: self.epoch,
-                position: self.last(),
+                position: self.written_position(),
                 loss_position: self.next_loss_position - 1,
                 at_ns: now_ns,
             }),
@@ -338,12 +338,21 @@ impl Hot {
 
     /// The manifest in force and the batches that complete it.
     pub(crate) fn view(&self, ticket: &HotTicket) -> HotView {
-        let last = self.last();
-        let after = self.after(ticket);
-        let from = self.hot.partition_point(|hot| hot.position <= after);
-        let batches = self.hot.range(from..).map(|hot| (hot.position, hot.batch.clone())).collect();
-        let first = self.hot.front().map_or(last + 1, |hot| hot.position);
-        HotView { header: self.header(first, last), batches }
+        let batches = self.hot.range(self.from(ticket)..);
+        let batches = batches.map(|hot| (hot.position, hot.batch.clone())).collect();
+        HotView { header: self.header_of_flows(), batches }
+    }
+
+    /// What a view would say first.
+    pub(crate) fn header_of_flows(&self) -> HotHeader {
+        let last = self.written_position();
+        self.header(self.hot.front().map_or(last + 1, |hot| hot.position), last)
+    }
+
+    /// The oldest hot batch that the ticket lacks.
+    pub(crate) fn next(&self, ticket: &HotTicket) -> Option<(u64, RecordBatch)> {
+        let hot = self.hot.get(self.from(ticket))?;
+        Some((hot.position, hot.batch.clone()))
     }
 
     /// The manifest in force and the rows of the ledger that complete it.
@@ -361,12 +370,22 @@ impl Hot {
         HotHeader { relay_epoch: self.epoch, manifest_version, first, last }
     }
 
+    fn from(&self, ticket: &HotTicket) -> usize {
+        let after = self.after(ticket);
+        self.hot.partition_point(|hot| hot.position <= after)
+    }
+
     fn after(&self, ticket: &HotTicket) -> u64 {
         if ticket.relay_epoch == self.epoch { ticket.after } else { 0 }
     }
 
+    /// Whether something is taken that is not on disk.
+    pub(crate) fn is_writing(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// The last position that is hot or was.
-    fn last(&self) -> u64 {
+    fn written_position(&self) -> u64 {
         self.next_position - 1 - self.pending.len() as u64
     }
 

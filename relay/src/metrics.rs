@@ -22,6 +22,8 @@ pub(crate) struct Metrics {
     pub(crate) wal_commits: Counter,
     pub(crate) wal_commit_seconds: Histogram,
     pub(crate) wal_failures: Counter,
+    pub(crate) followers: Gauge,
+    pub(crate) follower_missed_batches: Counter,
     pub(crate) waiting: Gauge,
     pub(crate) hot_rows: Gauge,
     pub(crate) hot_bytes: Gauge,
@@ -52,6 +54,8 @@ impl Default for Metrics {
             wal_commits: Counter::default(),
             wal_commit_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
             wal_failures: Counter::default(),
+            followers: Gauge::default(),
+            follower_missed_batches: Counter::default(),
             waiting: Gauge::default(),
             hot_rows: Gauge::default(),
             hot_bytes: Gauge::default(),
@@ -113,6 +117,12 @@ impl Metrics {
             "wal_failures",
             "Attempts to write the write-ahead log that failed",
             metrics.wal_failures,
+        );
+        relay.register("followers", "Streams that follow", metrics.followers);
+        relay.register(
+            "follower_missed_batches",
+            "Batches that were stored before a slow follower came to them",
+            metrics.follower_missed_batches,
         );
         relay.register("waiting_batches", "Batches waiting for room in memory", metrics.waiting);
         relay.register("hot_rows", "Rows in memory", metrics.hot_rows);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,7 +21,7 @@ use crate::hot::{Hot, HotView, Limits};
 use crate::metrics::Metrics;
 use crate::objects::Objects;
 use crate::store::{ORPHAN_AGE, Store};
-use crate::wal::{Bell, Directory, Home, Restored, Writer, replay};
+use crate::wal::{Bell, Directory, Folder, Home, Restored, Writer, replay};
 
 /// Where the write-ahead log is, from the store's directory.
 const DEFAULT_WAL: &str = ".wal";
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) written: watch::Sender<u64>,
     /// Wakes the writer of the log.
     pub(crate) bell: Bell,
+    /// What is not on disk by now is not acknowledged any more.
+    pub(crate) gone: CancellationToken,
     /// Something became hot.
     pub(crate) arrived: Notify,
     /// Something left, or the relay is stopping.
@@ -63,12 +66,14 @@ impl Relay {
     /// The store cannot be used or an address cannot be bound.
     pub async fn bind(config: RelayConfig) -> Result<Self, RelayError> {
         let store = weir_store::open(&config.store).map_err(StoreError::from)?;
-        Self::bind_with(config, store).await
+        Self::bind_with(config, store, Directory::new).await
     }
 
-    pub(crate) async fn bind_with(
+    /// The same on a store and on a folder for the log, whose path it gets.
+    pub(crate) async fn bind_with<F: Folder + 'static>(
         config: RelayConfig,
         objects: Arc<dyn ObjectStore>,
+        folder: impl FnOnce(&Path) -> F,
     ) -> Result<Self, RelayError> {
         let started_ns = now_ns();
         let default = || config.store.directory().map(|store| store.join(DEFAULT_WAL));
@@ -89,7 +94,7 @@ impl Relay {
         let (bell, rung) = Bell::new();
         let metrics = Metrics::default();
         let mut hot = Hot::new(identity.epoch, identity.name.clone(), limits, Arc::new(manifest));
-        let folder = Directory::new(&home.path);
+        let folder = folder(&home.path);
         let mut objects = Objects::restore(started_ns, versions);
         let mut state = Restored { hot: &mut hot, objects: &mut objects, metrics: &metrics };
         let log = replay(folder, &identity, config.fsync, &mut state, started_ns)
@@ -99,6 +104,7 @@ impl Relay {
             objects: Mutex::new(objects),
             written: watch::Sender::new(log.last()),
             bell,
+            gone: CancellationToken::new(),
             arrived: Notify::new(),
             room: Notify::new(),
             metrics,
@@ -127,6 +133,11 @@ impl Relay {
         self.door.address()
     }
 
+    #[cfg(test)]
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
     /// Adds the relay's metrics to a registry.
     pub fn register(&self, registry: &mut Registry) {
         self.shared.metrics.register(registry);
@@ -137,6 +148,8 @@ impl Relay {
     /// # Errors
     /// The service or the log's writer ended by itself, or the last rows could not be stored in time.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), RelayError> {
+        // However it ends, nobody waits for it any longer.
+        let _gone = self.shared.gone.clone().drop_guard();
         let stop = shutdown.child_token();
         let flush_stop = stop.clone();
         let served = {
@@ -150,13 +163,14 @@ impl Relay {
                     // Nothing more is taken; what was is acknowledged once it is on disk.
                     self.shared.close();
                     self.shared.room.notify_waiters();
+                    let _ = tokio::time::timeout(LEAVE, self.shared.all_written()).await;
+                    self.shared.gone.cancel();
                     tokio::time::timeout(LEAVE, serve).await.unwrap_or(Ok(()))
                 }
             }
         };
         self.shared.close();
-        let written = self.shared.all_written();
-        if tokio::time::timeout(LEAVE, written).await.is_err() {
+        if self.shared.hot().is_writing() {
             tracing::warn!("batches that are not on disk were not acknowledged and are sent again");
         }
         let finished = self.flusher.finish(self.shutdown_timeout).await;

@@ -221,8 +221,8 @@ impl Store {
             let mut listed = self.objects.list(Some(&table));
             while let Some(object) = listed.try_next().await.map_err(failed)? {
                 let name = object.location.filename().unwrap_or_default();
-                let is_orphan = name.starts_with(prefix)
-                    || SystemTime::from(object.last_modified) <= before;
+                let is_orphan =
+                    name.starts_with(prefix) || SystemTime::from(object.last_modified) <= before;
                 if is_orphan && !named.contains(object.location.as_ref()) {
                     left.push(object);
                 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod flows;
+mod follow;
 mod ingest;
 mod objects;
 mod restart;
@@ -21,6 +22,8 @@ use weir_flow::schema::FlowBuilder;
 
 use self::client::Client;
 use self::store::{Faults, FaultyStore};
+use crate::metrics::Metrics;
+use crate::wal::{Directory, Folder};
 use crate::{Relay, RelayConfig, RelayError};
 
 /// How long anything may take before a test gives up.
@@ -30,6 +33,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 struct Running {
     client: Client,
     faults: Arc<Faults>,
+    metrics: Metrics,
+    address: std::net::SocketAddr,
     stop: CancellationToken,
     task: JoinHandle<Result<(), RelayError>>,
 }
@@ -46,14 +51,22 @@ fn config(store: &Path) -> RelayConfig {
 
 impl Running {
     async fn start(config: RelayConfig) -> Self {
+        Self::start_on(config, Directory::new).await
+    }
+
+    async fn start_on<F: Folder + 'static>(
+        config: RelayConfig,
+        folder: impl FnOnce(&Path) -> F,
+    ) -> Self {
         let faults = Arc::<Faults>::default();
         let inner = weir_store::open(&config.store).unwrap();
         let store = Arc::new(FaultyStore { inner, faults: faults.clone() });
-        let relay = Relay::bind_with(config, store).await.unwrap();
+        let relay = Relay::bind_with(config, store, folder).await.unwrap();
         let address = relay.ingest_address();
+        let metrics = relay.metrics().clone();
         let stop = CancellationToken::new();
         let task = tokio::spawn(relay.run(stop.clone()));
-        Self { client: Client::tcp(address).await, faults, stop, task }
+        Self { client: Client::tcp(address).await, faults, metrics, address, stop, task }
     }
 
     /// Stops in order; everything is stored.

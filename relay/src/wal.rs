@@ -13,6 +13,8 @@
 //! | `writer` | the thread that writes |
 //! | `replay` | from the log to what is hot |
 
+#[cfg(test)]
+pub(crate) mod disk;
 mod folder;
 mod frame;
 mod identity;
@@ -21,7 +23,7 @@ mod record;
 mod replay;
 mod writer;
 
-pub(crate) use folder::Directory;
+pub(crate) use folder::{Directory, Folder};
 pub(crate) use identity::{Home, Identity};
 pub(crate) use record::{Arrived, Notes, Record};
 pub(crate) use replay::{Restored, replay};

@@ -59,7 +59,13 @@ async fn answer(shared: Arc<Shared>, taken: Result<Taken, Status>) -> Result<Put
     let acknowledgement = match taken? {
         Taken::Batch { acknowledgement, position } => {
             let mut written = shared.written.subscribe();
-            written.wait_for(|up_to| *up_to >= position).await.map_err(|_| stopping())?;
+            tokio::select! {
+                biased;
+                held = written.wait_for(|up_to| *up_to >= position) => {
+                    held.map_err(|_| stopping())?;
+                }
+                () = shared.gone.cancelled() => return Err(stopping()),
+            }
             acknowledgement
         }
         Taken::Heartbeat(id) => shared.hot().acknowledgement(&id),

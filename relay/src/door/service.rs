@@ -16,9 +16,11 @@ use tonic::{Request, Response, Status, Streaming};
 use weir_flow::schema::loss::loss_schema;
 use weir_flow::schema::objects::object_schema;
 use weir_flow::schema::stored_schema;
-use weir_flow::wire::{self, FLOWS, HotTicket, LossTicket, OBJECTS, ObjectsTicket, STATUS_ACTION};
+use weir_flow::wire::{
+    self, FLOWS, FollowTicket, HotTicket, LossTicket, OBJECTS, ObjectsTicket, STATUS_ACTION,
+};
 
-use super::{get, put};
+use super::{follow, get, put};
 use crate::relay::Shared;
 
 /// Serves the relay's state.
@@ -62,6 +64,10 @@ impl FlightService for Service {
             let view = self.shared.hot().loss_view(&ticket);
             let messages = get::messages(&loss_schema(), view);
             return Ok(Response::new(futures::stream::iter(messages).boxed()));
+        }
+        if let Ok(FollowTicket { follow: ticket }) = wire::decode(&ticket) {
+            let messages = follow::messages(self.shared.clone(), &ticket, self.stop.clone());
+            return Ok(Response::new(messages.boxed()));
         }
         let ticket: HotTicket = wire::decode(&ticket).map_err(|error| {
             Status::invalid_argument(format!("the ticket does not ask for hot batches: {error}"))

@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
+use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{Action, FlightData, FlightDescriptor, Ticket};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -20,8 +21,8 @@ use weir_flow::schema::loss::loss_schema;
 use weir_flow::schema::objects::{ObjectVersion, ObjectVersionBuilder, object_schema};
 use weir_flow::schema::stored_schema;
 use weir_flow::wire::{
-    self, Acknowledgement, BatchId, FLOWS, HotHeader, HotPosition, HotTicket, LossTicket, OBJECTS,
-    ObjectsId, ObjectsTicket, RelayStatus, STATUS_ACTION,
+    self, Acknowledgement, BatchId, FLOWS, FollowTicket, HotHeader, HotPosition, HotTicket,
+    LossTicket, OBJECTS, ObjectsId, ObjectsTicket, RelayStatus, STATUS_ACTION,
 };
 
 pub(crate) fn id(sequence: u64) -> BatchId {
@@ -171,6 +172,13 @@ impl Client {
         (header.unwrap(), batches)
     }
 
+    /// The batches behind a position, and all that come.
+    pub(crate) async fn follow(&self, follow: HotTicket) -> Following {
+        let ticket = Ticket { ticket: wire::encode(&FollowTicket { follow }) };
+        let stream = self.0.clone().do_get(ticket).await.unwrap().into_inner();
+        Following(FlightDataDecoder::new(stream.map_err(Into::into)))
+    }
+
     pub(crate) async fn status(&self) -> RelayStatus {
         let action = Action { r#type: STATUS_ACTION.into(), body: Default::default() };
         let results: Vec<_> = self
@@ -200,6 +208,31 @@ impl Put {
     pub(crate) async fn acknowledged(&mut self) -> Result<Acknowledgement, Status> {
         let answer = self.answers.message().await?.expect("the stream goes on");
         Ok(wire::decode(&answer.app_metadata).unwrap())
+    }
+}
+
+/// A stream of hot batches without end.
+pub(crate) struct Following(FlightDataDecoder);
+
+impl Following {
+    pub(crate) async fn header(&mut self) -> HotHeader {
+        let first = self.0.next().await.unwrap().unwrap();
+        wire::decode(&first.inner.app_metadata).unwrap()
+    }
+
+    /// The next batch: its position and the `count` of each row.
+    pub(crate) async fn next(&mut self) -> Result<(u64, Vec<u64>), Status> {
+        loop {
+            let message = match self.0.next().await.expect("the stream goes on") {
+                Ok(message) => message,
+                Err(FlightError::Tonic(status)) => return Err(*status),
+                Err(error) => panic!("{error}"),
+            };
+            if let DecodedPayload::RecordBatch(batch) = message.payload {
+                let position: HotPosition = wire::decode(&message.inner.app_metadata).unwrap();
+                return Ok((position.position, counts(&batch)));
+            }
+        }
     }
 }
 

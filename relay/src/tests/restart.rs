@@ -6,6 +6,7 @@ use weir_flow::wire::{BatchId, HotTicket, LossEntry};
 use super::client::{StoreReader, counts, encode, id};
 use super::*;
 use crate::wal::SEGMENT_BYTES;
+use crate::wal::disk::Disk;
 
 const ALL: HotTicket = HotTicket { relay_epoch: 0, after: 0 };
 
@@ -258,4 +259,107 @@ async fn a_log_that_is_full_delays_and_loses_nothing() {
     let bytes: u64 = segments(root).iter().map(|path| path.metadata().unwrap().len()).sum();
     assert!(bytes < SEGMENT_BYTES, "{bytes}");
     relay.stop().await.unwrap();
+}
+
+/// A full disk under the log: nothing is acknowledged, the status says why, and it goes on by itself.
+#[tokio::test]
+async fn a_full_disk_delays_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let disk = Disk::default();
+    let on_disk = |_: &Path| disk.clone();
+    let relay = Running::start_on(config(root), on_disk).await;
+    relay.client.send(&[(id(1), rows(0..3))]).await.unwrap();
+    disk.0.lock().unwrap().room = Some(5_000);
+    let client = relay.client.clone();
+    let waiting = tokio::spawn(async move { client.send(&[(id(2), rows(3..6))]).await });
+    until("the status says so", async || {
+        let problems = relay.client.status().await.problems;
+        problems.iter().any(|problem| problem.contains("write-ahead log cannot be written"))
+    })
+    .await;
+    assert!(!waiting.is_finished());
+    // What is not on disk is not visible, not even to one who sends it again.
+    let client = relay.client.clone();
+    let again = tokio::spawn(async move { client.send(&[(id(2), rows(3..6))]).await });
+    assert_eq!(visible(&relay.client, root).await, [0, 1, 2]);
+    disk.0.lock().unwrap().room = None;
+    assert_eq!(waiting.await.unwrap().unwrap(), [2]);
+    assert_eq!(again.await.unwrap().unwrap(), [2]);
+    until("it works", async || relay.client.status().await.problems.is_empty()).await;
+    // Stopped while it is full: what was not acknowledged is sent again to the next one.
+    disk.0.lock().unwrap().room = Some(0);
+    let client = relay.client.clone();
+    let unanswered = tokio::spawn(async move { client.send(&[(id(3), rows(6..9))]).await });
+    until("it is taken", async || relay.metrics.batches.get() == 3).await;
+    relay.stop().await.unwrap();
+    assert!(unanswered.await.unwrap().is_err());
+    disk.0.lock().unwrap().room = None;
+    let relay = Running::start_on(config(root), on_disk).await;
+    relay.client.send(&[(id(3), rows(6..9))]).await.unwrap();
+    assert_eq!(visible(&relay.client, root).await, (0..9).collect::<Vec<_>>());
+    assert!(relay.client.status().await.problems.is_empty());
+    relay.stop().await.unwrap();
+}
+
+/// Power fails again and again while collectors send.
+#[tokio::test]
+async fn a_power_failure_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let disk = Disk::default();
+    disk.0.lock().unwrap().dice = 7;
+    let mut sequence = 0;
+    for round in 0..10 {
+        let flush_rows = if round % 2 == 0 { 7 } else { 1_000 };
+        let on_disk = |_: &Path| disk.clone();
+        let relay = Running::start_on(RelayConfig { flush_rows, ..config(root) }, on_disk).await;
+        for _ in 0..5 {
+            sequence += 1;
+            let numbers = (sequence - 1) * 3..sequence * 3;
+            relay.client.send(&[(id(sequence), rows(numbers))]).await.unwrap();
+        }
+        assert_eq!(visible(&relay.client, root).await, (0..sequence * 3).collect::<Vec<_>>());
+        relay.kill().await;
+        disk.0.lock().unwrap().fail_power();
+    }
+    let relay = Running::start_on(config(root), |_| disk.clone()).await;
+    assert_eq!(visible(&relay.client, root).await, (0..sequence * 3).collect::<Vec<_>>());
+    assert!(ledger(&relay.client, root).await.is_empty());
+    relay.stop().await.unwrap();
+}
+
+/// Each collector has one connection and sends one batch after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_collectors_at_once() {
+    const COLLECTORS: u64 = 200;
+    const BATCHES: u64 = 5;
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let relay = Running::start(RelayConfig { flush_rows: 400, ..config(root) }).await;
+    let address = relay.address;
+    let senders: Vec<_> = (0..COLLECTORS)
+        .map(|collector| {
+            tokio::spawn(async move {
+                let client = Client::tcp(address).await;
+                for sequence in 1..=BATCHES {
+                    let number = collector * BATCHES + sequence - 1;
+                    let id = BatchId { collector: format!("lab/n{collector}"), ..id(sequence) };
+                    let batch = rows(number..number + 1);
+                    assert_eq!(client.send(&[(id, batch)]).await.unwrap(), [sequence]);
+                }
+            })
+        })
+        .collect();
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    assert_eq!(visible(&relay.client, root).await, (0..COLLECTORS * BATCHES).collect::<Vec<_>>());
+    let commits = relay.metrics.wal_commits.get();
+    assert!(commits < COLLECTORS * BATCHES, "one sync serves several: {commits}");
+    relay.stop().await.unwrap();
+    let mut store = StoreReader::new(root);
+    let mut stored = store.counts(&store.newest());
+    stored.sort_unstable();
+    assert_eq!(stored, (0..COLLECTORS * BATCHES).collect::<Vec<_>>());
 }

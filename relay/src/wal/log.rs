@@ -348,6 +348,4 @@ fn replay(
 }
 
 #[cfg(test)]
-mod disk;
-#[cfg(test)]
 mod tests;

@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::disk::Disk;
 use super::*;
 use crate::decode::RawMessage;
+use crate::wal::disk::Disk;
 use crate::wal::record::{Arrived, Notes};
 
 const SALT: u32 = 5;

@@ -4,26 +4,26 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::{Arc, Mutex};
 
-use crate::wal::folder::Folder;
+use super::folder::Folder;
 
 /// What is in the folder; clones are the same disk.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Disk(pub(super) Arc<Mutex<State>>);
+pub(crate) struct Disk(pub(crate) Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(crate) struct State {
     segments: BTreeMap<u64, Segment>,
     /// Removed, but not yet for ever.
     removed: BTreeMap<u64, Segment>,
     newest: Option<u64>,
     /// Bytes until it is full.
-    pub(super) room: Option<usize>,
+    pub(crate) room: Option<usize>,
     /// The next sync fails.
-    pub(super) fail_sync: bool,
+    pub(crate) fail_sync: bool,
     /// Cuts fail.
-    pub(super) fail_cut: bool,
+    pub(crate) fail_cut: bool,
     /// Chooses what is lost.
-    pub(super) dice: u64,
+    pub(crate) dice: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -61,7 +61,7 @@ impl State {
     }
 
     /// The power fails.
-    pub(super) fn fail_power(&mut self) {
+    pub(crate) fn fail_power(&mut self) {
         let numbers: Vec<u64> = self.segments.keys().copied().collect();
         for number in numbers {
             let was_synced = self.segments[&number].synced > 0;
@@ -78,11 +78,11 @@ impl State {
         }
     }
 
-    pub(super) fn segments(&self) -> Vec<u64> {
+    pub(crate) fn segments(&self) -> Vec<u64> {
         self.segments.keys().copied().collect()
     }
 
-    pub(super) fn bytes(&mut self, number: u64) -> &mut Vec<u8> {
+    pub(crate) fn bytes(&mut self, number: u64) -> &mut Vec<u8> {
         &mut self.segments.get_mut(&number).unwrap().bytes
     }
 }
