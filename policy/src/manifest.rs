@@ -6,6 +6,7 @@
 
 mod annotations;
 mod error;
+mod flow_logging;
 mod logging;
 mod objects;
 mod policy;
@@ -19,10 +20,12 @@ mod write;
 use serde_json::{Map, Value};
 
 pub use error::{FieldPath, ManifestError, ObjectName, Segment};
-pub use write::{write_namespace, write_node, write_pod, write_service};
+pub use write::{write_flow_logging, write_namespace, write_node, write_pod, write_service};
 
 use self::error::Problem;
-use crate::model::{Namespace, NetworkLogging, NetworkPolicy, Node, Pod, Service, TierPolicy};
+use crate::model::{
+    FlowLogging, Namespace, NetworkLogging, NetworkPolicy, Node, Pod, Service, TierPolicy,
+};
 
 /// Longest text that is looked at.
 pub const MAX_TEXT_BYTES: usize = 64 << 20;
@@ -40,6 +43,8 @@ pub enum Object {
     TierPolicy(TierPolicy),
     /// What is exported as log records.
     NetworkLogging(NetworkLogging),
+    /// How often it is reported what connections did.
+    FlowLogging(FlowLogging),
     /// A service.
     Service(Service),
     /// A node.
@@ -205,6 +210,18 @@ fn read(value: Value) -> Result<Object, Problem> {
         ("" | "networking.gke.io", "NetworkLogging") => {
             Err(other_version(&kind, &api_version, logging::VERSION))
         }
+        ("weir.io", "FlowLogging") if api_version == flow_logging::VERSION => {
+            flow_logging::flow_logging(value).map(Object::FlowLogging)
+        }
+        ("weir.io", "FlowLogging") => {
+            Err(other_version(&kind, &api_version, flow_logging::VERSION))
+        }
+        ("weir.io", _) => Err(Problem::at(
+            "kind",
+            format!(
+                "is {kind}, which Weir does not know (FlowLogging it does): correct its spelling"
+            ),
+        )),
         ("" | "apps" | "batch" | "networking.k8s.io", _) => Ok(Object::Ignored { kind }),
         _ => Ok(Object::Ignored { kind: format!("{kind}.{group}") }),
     }

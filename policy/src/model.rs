@@ -1,6 +1,7 @@
 //! The cluster as policies see it. Plain values, already checked and defaulted.
 
 mod cluster;
+mod flow_logging;
 mod logging;
 mod policy;
 mod selector;
@@ -11,6 +12,9 @@ use std::fmt;
 use std::net::IpAddr;
 
 pub use cluster::{Cluster, precedence};
+pub use flow_logging::{
+    FlowLogging, Interval, IntervalInForce, IntervalOverride, IntervalPlan, IntervalSource, Term,
+};
 pub use logging::{LogRule, NetworkLogging};
 pub use policy::{Direction, IpBlock, NetworkPolicy, Peer, Port, PortRule, Rule};
 pub use selector::{Operator, Requirement, Selector};
@@ -34,6 +38,8 @@ pub struct Namespace {
     pub audit: bool,
     /// Denies of its pods are logged where logging is delegated to namespaces.
     pub log_denies: bool,
+    /// How often it is reported what connections of its pods did.
+    pub interval: Option<Term>,
 }
 
 impl Namespace {
@@ -41,7 +47,7 @@ impl Namespace {
     pub fn new(name: impl Into<String>, mut labels: Labels) -> Self {
         let name = name.into();
         labels.insert(NAMESPACE_NAME_LABEL.into(), name.clone());
-        Self { name, labels, audit: false, log_denies: false }
+        Self { name, labels, audit: false, log_denies: false, interval: None }
     }
 }
 

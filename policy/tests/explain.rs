@@ -22,7 +22,7 @@ fn read(text: &str, cluster: &mut Cluster) {
             Object::TierPolicy(policy) => cluster.tier_policies.push(policy),
             Object::Service(service) => cluster.services.push(service),
             Object::Node(node) => cluster.nodes.push(node),
-            Object::NetworkLogging(_) | Object::Ignored { .. } => {}
+            Object::NetworkLogging(_) | Object::FlowLogging(_) | Object::Ignored { .. } => {}
         }
     }
 }

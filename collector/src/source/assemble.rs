@@ -41,6 +41,7 @@ pub(super) fn assemble<'a>(
             Object::NetworkPolicy(policy) => cluster.policies.push(policy.clone()),
             Object::TierPolicy(policy) => cluster.tier_policies.push(policy.clone()),
             Object::NetworkLogging(logging) => cluster.logging = Some(*logging),
+            Object::FlowLogging(logging) => cluster.flow_logging = Some(logging.clone()),
             Object::Service(service) => cluster.services.push(service.clone()),
             Object::Node(node) => cluster.nodes.push(node.clone()),
             Object::Ignored { .. } => {}
@@ -57,6 +58,7 @@ fn name(object: &Object) -> Option<(&str, &str, &str)> {
         Object::NetworkPolicy(policy) => ("NetworkPolicy", &policy.namespace, &policy.name),
         Object::TierPolicy(policy) => (policy.kind.as_str(), "", &policy.name),
         Object::NetworkLogging(_) => ("NetworkLogging", "", "default"),
+        Object::FlowLogging(_) => ("FlowLogging", "", "default"),
         Object::Service(service) => ("Service", &service.namespace, &service.name),
         Object::Node(node) => ("Node", "", &node.name),
         Object::Ignored { .. } => return None,

@@ -6,11 +6,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::{FieldPath, Problem};
+use super::flow_logging;
+use crate::model::Term;
 
 /// Prefix of Weir's own annotations.
 const OWN_PREFIX: &str = "weir.io/";
 /// Denies of this policy, or of this namespace's pods, are only reported.
 const AUDIT: &str = "weir.io/audit";
+/// How often it is reported what connections of this namespace's pods did.
+pub(super) const INTERVAL: &str = "weir.io/interval";
 /// On a NetworkPolicy.
 const ENABLE_LOGGING: &str = "policy.network.gke.io/enable-logging";
 /// On a namespace.
@@ -22,15 +26,40 @@ const ENABLE_DENY_LOGGING: &str = "policy.network.gke.io/enable-deny-logging";
 pub(super) struct RawAnnotations(BTreeMap<String, Value>);
 
 impl RawAnnotations {
-    /// Whether denies are only reported. Anything but `"true"` and `"false"`, and any other
-    /// annotation of Weir's, is refused: a misspelt one would enforce what is to be watched, or
-    /// the reverse.
-    pub(super) fn audit(&self) -> Result<bool, Problem> {
+    /// Of a policy, whether denies are only reported.
+    pub(super) fn of_policy(&self) -> Result<bool, Problem> {
+        self.check_known(&[AUDIT])?;
+        self.audit()
+    }
+
+    /// Of a namespace, whether denies are only reported, and how often connections are.
+    pub(super) fn of_namespace(&self) -> Result<(bool, Option<Term>), Problem> {
+        self.check_known(&[AUDIT, INTERVAL])?;
+        let at = FieldPath::default().key("metadata").key("annotations").key(INTERVAL);
+        let interval = match self.0.get(INTERVAL) {
+            None => None,
+            Some(Value::String(text)) => Some(flow_logging::term(text, &at)?),
+            Some(other) => return Err(at.problem(format!("is {other}: write it in quotes"))),
+        };
+        Ok((self.audit()?, interval))
+    }
+
+    /// Any other annotation of Weir's is refused: a misspelt one would enforce what is to be
+    /// watched, or the reverse.
+    fn check_known(&self, known: &[&str]) -> Result<(), Problem> {
+        let is_wrong =
+            |key: &&String| key.starts_with(OWN_PREFIX) && !known.contains(&key.as_str());
+        let Some(key) = self.0.keys().find(is_wrong) else { return Ok(()) };
+        let at = FieldPath::default().key("metadata").key("annotations").key(key);
+        let (verb, known) = (if known.len() == 1 { "is" } else { "are" }, known.join(" and "));
+        let message =
+            format!("is not known here ({known} {verb}): correct its spelling or remove it");
+        Err(at.problem(message))
+    }
+
+    /// Anything but `"true"` and `"false"` is refused.
+    fn audit(&self) -> Result<bool, Problem> {
         let at = FieldPath::default().key("metadata").key("annotations");
-        if let Some(key) = self.0.keys().find(|key| key.starts_with(OWN_PREFIX) && *key != AUDIT) {
-            let message = format!("is not known ({AUDIT} is): correct its spelling or remove it");
-            return Err(at.key(key).problem(message));
-        }
         match self.0.get(AUDIT) {
             None => Ok(false),
             Some(Value::String(word)) if word == "true" => Ok(true),

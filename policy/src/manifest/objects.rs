@@ -59,8 +59,10 @@ pub(super) fn namespace(value: Value) -> Result<Namespace, Problem> {
     let mut raw: RawObject<Nothing, Nothing> = Problem::decode(value)?;
     let name = raw.metadata.name()?;
     let annotations = raw.metadata.annotations.take().unwrap_or_default();
+    let (audit, interval) = annotations.of_namespace()?;
     Ok(Namespace {
-        audit: annotations.audit()?,
+        audit,
+        interval,
         log_denies: annotations.log_denies(),
         ..Namespace::new(name, raw.metadata.labels.unwrap_or_default())
     })

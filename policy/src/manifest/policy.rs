@@ -43,7 +43,7 @@ pub(super) fn policy(value: Value) -> Result<NetworkPolicy, Problem> {
         isolates_egress,
         ingress,
         egress,
-        audit: annotations.audit()?,
+        audit: annotations.of_policy()?,
         log_allows: annotations.log_allows(),
     })
 }

@@ -1,3 +1,4 @@
+mod flow_logging;
 mod logging;
 mod tier;
 

@@ -87,7 +87,7 @@ fn policy<Spec: DeserializeOwned>(
         )));
     }
     metadata.check_cluster_wide("remove it, and choose namespaces in spec.subject")?;
-    let audit = metadata.annotations.unwrap_or_default().audit()?;
+    let audit = metadata.annotations.unwrap_or_default().of_policy()?;
     let at = FieldPath::default().key("spec");
     let Some(spec) = spec else {
         return Err(at.problem("is missing: add it, with at least a subject"));

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{Labels, Namespace, Node, Phase, Pod, Service, TargetPort};
+use super::annotations::INTERVAL;
+use super::flow_logging::{self, write_moment, write_term};
+use crate::model::{FlowLogging, Labels, Namespace, Node, Phase, Pod, Service, TargetPort};
 
 /// A namespace as JSON.
 pub fn write_namespace(namespace: &Namespace) -> String {
@@ -13,11 +15,14 @@ pub fn write_namespace(namespace: &Namespace) -> String {
         ("weir.io/audit", namespace.audit),
         ("policy.network.gke.io/enable-deny-logging", namespace.log_denies),
     ];
-    let annotations: Map<String, Value> = flags
+    let mut annotations: Map<String, Value> = flags
         .iter()
         .filter(|(_, set)| *set)
         .map(|(key, _)| ((*key).into(), "true".into()))
         .collect();
+    if let Some(term) = namespace.interval {
+        annotations.insert(INTERVAL.into(), write_term(term).into());
+    }
     let mut metadata = metadata("", &namespace.name, &namespace.labels);
     if !annotations.is_empty() {
         metadata.insert("annotations".into(), annotations.into());
@@ -63,6 +68,40 @@ pub fn write_pod(pod: &Pod) -> String {
         status.insert("podIPs".into(), addresses.into());
     }
     object("Pod", metadata, &[("spec", spec), ("status", status)])
+}
+
+/// How often connections are reported, as YAML, since people go on editing it.
+pub fn write_flow_logging(logging: &FlowLogging) -> String {
+    // JSON's texts are YAML's too, and none of them is taken for a number or a truth value.
+    let quoted = |text: &str| Value::from(text).to_string();
+    let mut lines = vec![
+        format!("apiVersion: {}", flow_logging::VERSION),
+        "kind: FlowLogging".to_owned(),
+        "metadata: {name: default}".to_owned(),
+        "spec:".to_owned(),
+    ];
+    if *logging == FlowLogging::default() {
+        lines.push("  {}".to_owned());
+    }
+    lines.extend(logging.interval.map(|interval| format!("  interval: {interval}")));
+    if !logging.namespaces.is_empty() {
+        lines.push("  namespaces:".to_owned());
+    }
+    for (namespace, interval) in &logging.namespaces {
+        lines.push(format!("    {}: {interval}", quoted(namespace)));
+    }
+    if !logging.overrides.is_empty() {
+        lines.push("  overrides:".to_owned());
+    }
+    for over in &logging.overrides {
+        lines.push(format!("  - interval: {}", over.interval));
+        lines.push(format!("    until: {}", quoted(&write_moment(over.until_ns))));
+        if !over.namespaces.is_empty() {
+            let names: Vec<String> = over.namespaces.iter().map(|name| quoted(name)).collect();
+            lines.push(format!("    namespaces: [{}]", names.join(", ")));
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 /// A service as JSON.

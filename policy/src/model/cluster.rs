@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use super::{Namespace, NetworkLogging, NetworkPolicy, Node, Phase, Pod, Service, TierPolicy};
+use super::{
+    FlowLogging, Namespace, NetworkLogging, NetworkPolicy, Node, Phase, Pod, Service, TierPolicy,
+};
 
-/// Everything that decides a verdict, at one moment.
+/// Everything that decides a verdict and what is reported of it, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
     /// Namespaces. One that is missing here has no labels but its name.
@@ -23,6 +25,8 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     /// What is exported as log records; nothing if there is no such object.
     pub logging: Option<NetworkLogging>,
+    /// How often it is reported what connections did.
+    pub flow_logging: Option<FlowLogging>,
 }
 
 impl Cluster {

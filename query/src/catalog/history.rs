@@ -220,7 +220,7 @@ impl History {
                 Object::TierPolicy(policy) => at.cluster.tier_policies.push(policy),
                 Object::Service(service) => at.cluster.services.push(service),
                 Object::Node(node) => at.cluster.nodes.push(node),
-                Object::NetworkLogging(_) | Object::Ignored { .. } => {}
+                Object::NetworkLogging(_) | Object::FlowLogging(_) | Object::Ignored { .. } => {}
             }
         }
         at

@@ -151,7 +151,7 @@ impl Manifests {
             Object::TierPolicy(policy) => cluster.tier_policies.push(policy),
             Object::Service(service) => cluster.services.push(service),
             Object::Node(node) => cluster.nodes.push(node),
-            Object::NetworkLogging(_) | Object::Ignored { .. } => {}
+            Object::NetworkLogging(_) | Object::FlowLogging(_) | Object::Ignored { .. } => {}
         }
     }
 }
@@ -201,7 +201,7 @@ fn name(object: &Object) -> Option<Name> {
         Object::TierPolicy(policy) => of(policy.kind.as_str(), "", &policy.name),
         Object::Service(service) => of("Service", &service.namespace, &service.name),
         Object::Node(node) => of("Node", "", &node.name),
-        Object::NetworkLogging(_) | Object::Ignored { .. } => None,
+        Object::NetworkLogging(_) | Object::FlowLogging(_) | Object::Ignored { .. } => None,
     }
 }
 
