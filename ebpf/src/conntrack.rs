@@ -10,7 +10,7 @@ use weir_abi::{
         ClosedKey, Connection, EVENT_SUBMITTED, FIN_FORWARD, FIN_REPLY, HANDSHAKE, MID_STREAM,
         REPLIED, RESET, TIMEOUT_TCP_CLOSED_NS, is_closed, timeout_ns,
     },
-    endpoint::CUT_ESTABLISHED,
+    endpoint::{CUT_ESTABLISHED, NO_ALLOW_EVENTS},
     event::VERDICT_DENY,
     stats,
 };
@@ -179,8 +179,9 @@ pub fn admit(scene: &mut Scene, another: bool) {
     if another {
         retire(scene);
     }
+    let announced = scene.endpoint().flags & NO_ALLOW_EVENTS == 0;
     // The event is reserved first, because the entry must say whether there is one.
-    let event = reserve(&VERDICTS);
+    let event = if announced { reserve(&VERDICTS) } else { core::ptr::null_mut() };
     let flags = if event.is_null() { 0 } else { EVENT_SUBMITTED };
     let connection = begin(scene, flags);
     let flag = if another { BPF_ANY } else { BPF_NOEXIST };
@@ -205,7 +206,13 @@ pub fn admit(scene: &mut Scene, another: bool) {
     scene.bump(stats::ALLOWED);
     scene.bump(if inserted { stats::CONNTRACK_INSERTED } else { stats::CONNTRACK_FAILED });
     if event.is_null() {
-        scene.bump(if inserted { stats::ALLOW_FAILED } else { stats::ALLOW_LOST });
+        scene.bump(if !inserted {
+            stats::ALLOW_LOST
+        } else if announced {
+            stats::ALLOW_FAILED
+        } else {
+            stats::ALLOW_UNANNOUNCED
+        });
         return;
     }
     // SAFETY: reserved above and not null.

@@ -66,6 +66,8 @@ stats! {
     denied = DENIED,
     /// Allow events in the ring.
     allow_submitted = ALLOW_SUBMITTED,
+    /// Allowed without an event, as the endpoint wants none; the table reports them.
+    allow_unannounced = ALLOW_UNANNOUNCED,
     /// Allow events without room; the table reports them.
     allow_failed = ALLOW_FAILED,
     /// Allow events with room nowhere.
@@ -104,7 +106,8 @@ impl Stats {
             + self.established
             + self.allowed
             + self.denied;
-        let allows = self.allow_submitted + self.allow_failed + self.allow_lost;
+        let allows =
+            self.allow_submitted + self.allow_unannounced + self.allow_failed + self.allow_lost;
         let denies =
             self.deny_submitted + self.deny_failed + self.deny_folded + self.deny_table_failed;
         [

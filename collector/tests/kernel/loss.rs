@@ -3,7 +3,7 @@
 use weir_abi::{
     PROTOCOL_UDP,
     conntrack::{EVENT_SUBMITTED, TIMEOUT_TCP_CLOSED_NS, TIMEOUT_UNREPLIED_NS},
-    endpoint::ISOLATED_INGRESS,
+    endpoint::{ISOLATED_INGRESS, NO_ALLOW_EVENTS},
 };
 use weir_collector::kernel::{ConnectionState, MonotonicClock, Scan};
 
@@ -134,4 +134,28 @@ fn a_deny_that_was_silent_is_reported_at_once_again() {
     assert_eq!((scan.denies[0].count, scan.denies_present), (2, 0));
     assert!(!fixture.gets_udp(9, 53));
     assert_eq!(fixture.event().packets, 1);
+}
+
+/// Their rows come from the table alone, also of those that were begun before and after.
+#[test]
+fn connections_that_are_not_announced_are_reported_from_the_table() {
+    let mut fixture = Fixture::new(ISOLATED_INGRESS);
+    fixture.sends_udp(1_000, 53);
+    fixture.update(|endpoint| endpoint.flags |= NO_ALLOW_EVENTS);
+    fixture.sends_udp(1_000, 53);
+    for port in 1..10 {
+        assert!(fixture.sends_udp(1_000 + port, 53));
+    }
+    // A deny is told of at once all the same.
+    assert!(!fixture.gets_udp(9, 53));
+    fixture.update(|endpoint| endpoint.flags &= !NO_ALLOW_EVENTS);
+    assert!(fixture.sends_udp(1_010, 53));
+    let stats = fixture.stats();
+    let ways = (stats.allow_submitted, stats.allow_unannounced, stats.deny_submitted);
+    assert_eq!((ways, stats.allow_lost), ((2, 9, 1), 0));
+    assert_eq!(fixture.events().len(), 3);
+    let scan = fixture.scan();
+    let counted: u64 = scan.connections.iter().map(|delta| delta.count).sum();
+    let packets: u64 = scan.connections.iter().map(|delta| delta.packets).sum();
+    assert_eq!((counted, packets), (9, 10));
 }

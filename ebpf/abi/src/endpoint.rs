@@ -29,6 +29,9 @@ pub const TIERS_EGRESS: u32 = 1 << 9;
 pub const ANY_INGRESS: u32 = 1 << 10;
 /// Of a [`SubjectView`]: it has egress entries for [`crate::policy::PEER_ANY`].
 pub const ANY_EGRESS: u32 = 1 << 11;
+/// Allowed connections make no event: their rows come from the table alone, so that one that begins
+/// and ends between two reports is one row.
+pub const NO_ALLOW_EVENTS: u32 = 1 << 12;
 
 /// What a set of policies says about a pod, but for the entries.
 #[repr(C)]
@@ -69,7 +72,7 @@ pub struct Endpoint {
     pub revision: u64,
     /// Never reused while the maps live, unlike interface indexes.
     pub endpoint: u32,
-    /// [`READY`], [`DENY_NOT_READY`], [`AUDIT`] and [`CUT_ESTABLISHED`].
+    /// [`READY`], [`DENY_NOT_READY`], [`AUDIT`], [`CUT_ESTABLISHED`] and [`NO_ALLOW_EVENTS`].
     pub flags: u32,
     /// The policies in force.
     pub enforced: SubjectView,

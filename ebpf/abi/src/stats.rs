@@ -3,10 +3,10 @@
 //! Each packet is in exactly one class, and each verdict has exactly one way to user space:
 //!
 //! * `PACKETS = NOT_IP + NO_ENDPOINT + EXEMPT + ESTABLISHED + ALLOWED + DENIED`
-//! * `ALLOWED = ALLOW_SUBMITTED + ALLOW_FAILED + ALLOW_LOST`
+//! * `ALLOWED = ALLOW_SUBMITTED + ALLOW_UNANNOUNCED + ALLOW_FAILED + ALLOW_LOST`
 //! * `DENIED = DENY_SUBMITTED + DENY_FAILED + DENY_FOLDED + DENY_TABLE_FAILED`
 //!
-//! What FAILED is reported from the table instead; only `ALLOW_LOST` and `DENY_TABLE_FAILED` are
+//! What is UNANNOUNCED or FAILED is reported from the table instead; only `ALLOW_LOST` and `DENY_TABLE_FAILED` are
 //! reported nowhere but here.
 
 /// Packets seen by any program, a GSO packet once.
@@ -52,7 +52,9 @@ pub const EXEMPT: u32 = 17;
 pub const ALLOW_LOST: u32 = 18;
 /// Connections that took over the entry of one that was closed, expired or given up.
 pub const REOPENED: u32 = 19;
+/// New connections of endpoints that want no events of them; their rows come from the table.
+pub const ALLOW_UNANNOUNCED: u32 = 20;
 
 /// How many counters there are. Map `STATS` is a per-CPU array of one element, `[u64; STATS_LEN]`,
 /// so that a packet finds all of them by one lookup.
-pub const STATS_LEN: u32 = 20;
+pub const STATS_LEN: u32 = 21;
