@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -11,8 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use weir_flow::wire::{
-    CollectorStatus, Loss, MAX_LISTED, MAX_LISTED_PODS, MapUsage, Modes, PodStatus, SelfTest,
-    SpoolStatus,
+    CollectorStatus, IntervalStatus, Loss, MAX_LISTED, MAX_LISTED_PODS, MapUsage, Modes, PodStatus,
+    SelfTest, SpoolStatus,
 };
 
 /// Label of a counter by name.
@@ -26,6 +26,12 @@ pub(crate) struct Name {
 pub(crate) struct LossLabels {
     stage: String,
     unit: String,
+}
+
+/// Label of what holds for a namespace; empty: all others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OfNamespace {
+    namespace: String,
 }
 
 /// Counters and gauges that need no lock, and the words that do.
@@ -53,6 +59,7 @@ pub(crate) struct Health {
     unenforced: Gauge,
     problems_gauge: Gauge,
     unacknowledged_rows: Gauge,
+    intervals: Family<OfNamespace, Gauge<f64, AtomicU64>>,
     spool_bytes: Gauge,
     spool_limit_bytes: Gauge,
     spool_segments: Gauge,
@@ -67,6 +74,7 @@ pub(crate) struct Health {
 struct Words {
     policies: u64,
     modes: Modes,
+    intervals: Vec<IntervalStatus>,
     self_test: Option<SelfTest>,
     /// Every local pod, those that are not enforced first.
     pods: Vec<PodStatus>,
@@ -107,6 +115,11 @@ impl Health {
         r.register("policy_revision", "Policy set in force", self.revision.clone());
         r.register("enforced_pods", "Local pods under enforcement", self.enforced.clone());
         r.register("unenforced_pods", "Local pods that should be", self.unenforced.clone());
+        r.register(
+            "interval_seconds",
+            "Time between two reports of what connections did, by namespace; empty: all others",
+            self.intervals.clone(),
+        );
         r.register("problems", "What is wrong at present", self.problems_gauge.clone());
         r.register("journal_bytes", "Bytes of the journal", self.journal_bytes.clone());
         r.register(
@@ -163,6 +176,17 @@ impl Health {
         let mut words = self.words();
         words.policies = policies as u64;
         words.modes = modes;
+    }
+
+    /// How often it is reported what connections did.
+    pub(crate) fn set_intervals(&self, intervals: Vec<IntervalStatus>) {
+        self.intervals.clear();
+        for status in &intervals {
+            let labels = OfNamespace { namespace: status.namespace.clone() };
+            let seconds = Duration::from_millis(status.interval_ms).as_secs_f64();
+            self.intervals.get_or_create(&labels).set(seconds);
+        }
+        self.words().intervals = intervals;
     }
 
     /// What came of denying a packet on purpose.
@@ -276,6 +300,7 @@ impl Health {
             behind_ms: behind.map(|elapsed| u64::try_from(elapsed).unwrap_or(u64::MAX)),
             policies: words.policies,
             modes: words.modes.clone(),
+            intervals: words.intervals.clone(),
             self_test: words.self_test.clone(),
             enforced_pods: self.enforced.get().unsigned_abs(),
             unenforced_count: unenforced.clone().count() as u64,

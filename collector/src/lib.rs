@@ -11,6 +11,7 @@
 //! | [`ledger`] | what is in no row, counted |
 //! | [`uplink`] | to the relay, and kept until it has them |
 //! | `objects` | the cluster's objects, each version, to the relay |
+//! | `intervals` | how often it is reported what connections did |
 //! | [`node_state`] | what a node's next collector needs to know |
 //! | [`collector`] | all of it as a process |
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
@@ -19,6 +20,7 @@ pub mod collector;
 pub mod directory;
 pub mod enforcer;
 mod health;
+mod intervals;
 pub mod join;
 mod journal;
 pub mod kernel;

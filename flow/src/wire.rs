@@ -201,6 +201,9 @@ pub struct CollectorStatus {
     pub modes: Modes,
     /// Whether a deny was seen to drop a packet; `None` before the test has run.
     pub self_test: Option<SelfTest>,
+    /// How often it is reported what connections did: of the cluster, then of namespaces that
+    /// differ; at most [`MAX_LISTED`].
+    pub intervals: Vec<IntervalStatus>,
     /// Local pods whose programs are attached.
     pub enforced_pods: u64,
     /// Local pods that should be enforced and are not.
@@ -246,6 +249,21 @@ pub struct Modes {
     pub audited_namespaces: u64,
     /// Policies that are audited by their annotation.
     pub audited_policies: u64,
+}
+
+/// How often it is reported what the connections of some pods did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IntervalStatus {
+    /// Whose pods; empty: all others.
+    pub namespace: String,
+    /// The interval, milliseconds.
+    pub interval_ms: u64,
+    /// Until when, nanoseconds since 1970; `None` if it has no end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_ns: Option<u64>,
+    /// What said so: `collector`, `cluster`, `annotation`, `namespace` or `override`.
+    pub source: String,
 }
 
 /// What came of denying a packet on purpose.

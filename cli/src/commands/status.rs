@@ -1,11 +1,16 @@
 //! `weir status`: is it enforcing, is anything lost, is anything wrong.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use jiff::Timestamp;
 use serde::Deserialize;
-use weir_flow::wire::{CollectorSeen, MapUsage, Modes, PodStatus, RelayStatus, SpoolStatus};
+use weir_flow::wire::{
+    CollectorSeen, IntervalStatus, MapUsage, Modes, PodStatus, RelayStatus, SpoolStatus,
+};
+use weir_service::settings::Period;
 
 use crate::client::{Client, Server};
 use crate::completeness::Completeness;
@@ -122,6 +127,7 @@ fn collector_lines(seen: &CollectorSeen, pods: bool) -> Vec<String> {
         status.unacknowledged_rows,
     )];
     lines.push(format!("  {}", mode_words(&status.modes)));
+    lines.extend(interval_words(&status.intervals).map(|words| format!("  {words}")));
     lines.push(match &status.self_test {
         Some(test) if test.passed => format!("  self-test passed: {}", test.message),
         Some(test) => format!("  !! self-test FAILED: {}", test.message),
@@ -178,6 +184,28 @@ fn mode_words(modes: &Modes) -> String {
         );
     }
     words
+}
+
+/// How often connections are reported; none from a collector that does not say.
+fn interval_words(intervals: &[IntervalStatus]) -> Option<String> {
+    let word = |status: &IntervalStatus| {
+        let interval = Period(Duration::from_millis(status.interval_ms));
+        let until = status.until_ns.map(|ns| format!(" until {}", moment(ns)));
+        let place = match status.namespace.as_str() {
+            "" => String::new(),
+            namespace => format!("{namespace}: "),
+        };
+        format!("{place}{interval}{} ({})", until.unwrap_or_default(), status.source)
+    };
+    let words: Vec<String> = intervals.iter().map(word).collect();
+    (!words.is_empty()).then(|| format!("interval {}", words.join(", ")))
+}
+
+/// To the second, UTC.
+fn moment(ns: u64) -> String {
+    let seconds = i64::try_from(ns / 1_000_000_000).ok();
+    let moment = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    moment.unwrap_or(Timestamp::MAX).to_string()
 }
 
 fn pod_line(pod: &PodStatus) -> String {
@@ -238,6 +266,19 @@ mod tests {
                 audited_policies: 2,
                 ..Modes::default()
             },
+            intervals: vec![
+                IntervalStatus {
+                    interval_ms: 60_000,
+                    source: "cluster".into(),
+                    ..IntervalStatus::default()
+                },
+                IntervalStatus {
+                    namespace: "shop".into(),
+                    interval_ms: 5_000,
+                    until_ns: Some(900_000_000_000),
+                    source: "override".into(),
+                },
+            ],
             self_test: Some(SelfTest {
                 passed: false,
                 message: "a deny passed".into(),
@@ -293,6 +334,7 @@ mod tests {
              relay unix:///r: 0 rows acknowledged, 0 in memory, 0 stored in 0 files (0 bytes)\n\
              collector lab/n: 3 of 10 pods enforced, 1 policies, revision 0, 0 rows waiting\n  \
              established cut, startup open, audit off (but for 0 namespaces and 2 policies)\n  \
+             interval 1m (cluster), shop: 5s until 1970-01-01T00:15:00Z (override)\n  \
              !! self-test FAILED: a deny passed\n  \
              !! behind the cluster's policies for 12 ms\n  \
              !! lost 7 rows at uplink\n  !! not enforced: a/b: no veth\n  \

@@ -20,6 +20,7 @@ use weir_flow::wire::{CollectorStatus, SelfTest};
 
 use crate::enforcer::{EnforceError, Enforcer, Options};
 use crate::health::Health;
+use crate::intervals::{Intervals, SharedIntervals};
 use crate::join::Joiner;
 use crate::kernel;
 use crate::logging::Logger;
@@ -33,7 +34,7 @@ use left::Left;
 use report::Report;
 use rows::Rows;
 use stage::Stage;
-use threads::Signals;
+use threads::{Pace, Signals};
 pub use uninstall::{Uninstalled, uninstall};
 
 /// Work handed from one thread to the next ahead of it.
@@ -144,6 +145,7 @@ impl Collector {
         let [stop_changes, stop_reader, stop_scanner, stop_uplink, stop_sync] = tokens;
 
         let directory = enforcer.directory();
+        let intervals = SharedIntervals::new(Intervals::new(config.interval));
         let enforcer = Arc::new(Mutex::new(enforcer));
         let journal = Arc::new(Mutex::new(journal));
         let (work, work_done) = std::sync::mpsc::sync_channel(WORK_AHEAD);
@@ -153,7 +155,7 @@ impl Collector {
 
         let progress;
         let join = {
-            let mut joiner = Joiner::new(&config.cluster, &config.node, directory);
+            let mut joiner = Joiner::new(&config.cluster, &config.node, directory.clone());
             joiner.log_to(logger.clone());
             let (journal, releaser) = (journal.clone(), reader.releaser());
             let rows = Rows::new(
@@ -174,10 +176,11 @@ impl Collector {
             Stage::start("weir-reader", move || threads::read(reader, &work, &signals, &health))?
         };
         let scan = {
-            let (enforcer, health, interval) = (enforcer.clone(), health.clone(), config.interval);
+            let (enforcer, health) = (enforcer.clone(), health.clone());
+            let pace = Pace { intervals: intervals.clone(), directory: directory.clone() };
             let signals = Signals { named: named.clone(), stop: stop_scanner.clone() };
             Stage::start("weir-scanner", move || {
-                threads::scan(scanner, &enforcer, interval, &work, &progress, &signals, &health)
+                threads::scan(scanner, &enforcer, &pace, &work, &progress, &signals, &health)
             })?
         };
         let enforce = {
@@ -185,8 +188,10 @@ impl Collector {
             let report = Report::new(&config, logger);
             let signals = Signals { named, stop: stop_changes.clone() };
             Stage::start("weir-enforcer", move || {
-                let states = cluster_states;
-                threads::enforce(&enforcer, states, changes, &runtime, &health, report, &signals)
+                let changes = (cluster_states, changes);
+                threads::enforce(
+                    &enforcer, changes, &runtime, &health, report, &intervals, &signals,
+                )
             })?
         };
         let sync = {

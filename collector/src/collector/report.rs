@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_flow::wire::{Modes, PodStatus};
 use weir_policy::Cluster;
@@ -9,6 +10,7 @@ use weir_policy::Cluster;
 use super::CollectorConfig;
 use crate::enforcer::{Applied, EnforceError, Established, Startup, Unenforced};
 use crate::health::Health;
+use crate::intervals::Intervals;
 use crate::logging::Logger;
 use crate::netlink::Netlink;
 use crate::source::ClusterState;
@@ -23,6 +25,9 @@ pub(super) struct Report {
     audited: HashSet<String>,
     unenforced: Vec<Unenforced>,
     error: String,
+    /// The collector's own interval, and what is in force.
+    interval: Duration,
+    intervals: Option<Intervals>,
     interfaces: HashMap<u32, String>,
 }
 
@@ -48,6 +53,8 @@ impl Report {
             audited: HashSet::new(),
             unenforced: Vec::new(),
             error: String::new(),
+            interval: config.interval,
+            intervals: None,
             interfaces: HashMap::new(),
         }
     }
@@ -72,6 +79,22 @@ impl Report {
         };
         health.set_policies(cluster.policies.len() + cluster.tier_policies.len(), modes);
         health.set_problems("manifests", state.problems.clone());
+    }
+
+    /// The intervals that are about to be in force, at `now_ns`, nanoseconds since 1970.
+    pub(super) fn intervals(
+        &mut self,
+        health: &Health,
+        state: &ClusterState,
+        now_ns: u64,
+    ) -> Intervals {
+        let intervals = Intervals::of(&state.cluster, self.interval, now_ns);
+        if self.intervals.as_ref() != Some(&intervals) {
+            tracing::info!("connections are reported every {intervals}");
+            health.set_intervals(intervals.status());
+            self.intervals = Some(intervals.clone());
+        }
+        intervals
     }
 
     /// What came of it.

@@ -3,7 +3,7 @@
 //! | thread | in | out | when the way out is blocked |
 //! |---|---|---|---|
 //! | reader | the rings | [`Work`] | it waits: the rings fill, and the programs leave what has no room to the tables, which the scanner reports |
-//! | scanner | the tables, every interval | [`Work`] | it waits, the tables go on counting |
+//! | scanner | the tables, as often as [`SharedIntervals`] say | [`Work`] | it waits, the tables go on counting |
 //! | join | [`Work`] | journal and outbox | never: the outbox gives up what has no room, and counts it |
 //! | spool | files with bytes that are not synced, every second | the disk | it waits |
 //! | enforcer | cluster states, changes of the network | the maps | |
@@ -20,10 +20,12 @@ use weir_abi::event::VerdictEvent;
 
 use super::report::Report;
 use super::rows::{self, Progress, Rows, ScanReport, SharedJournal};
-use super::{CollectorError, SpoolFsync};
+use super::{CollectorError, SpoolFsync, unix_time_ns};
+use crate::directory::SharedDirectory;
 use crate::enforcer::Enforcer;
 use crate::health::Health;
-use crate::kernel::{Positions, RingReader, Scan, TableScanner};
+use crate::intervals::SharedIntervals;
+use crate::kernel::{Hold, MapSize, Positions, RingReader, Scan, TableScanner};
 use crate::ledger::Malformed;
 use crate::netlink::{Change, Changes};
 use crate::source::ClusterState;
@@ -109,11 +111,20 @@ pub(super) fn read(
     }
 }
 
-/// Scans the tables every `interval` until told to stop, then once more.
+/// What the scanner follows.
+pub(super) struct Pace {
+    /// How often entries of each namespace are reported.
+    pub(super) intervals: SharedIntervals,
+    /// Which namespace an entry belongs to.
+    pub(super) directory: SharedDirectory,
+}
+
+/// Scans the tables as often as the intervals say until told to stop, then once more, and holds
+/// nothing back.
 pub(super) fn scan(
     mut scanner: TableScanner,
     enforcer: &SharedEnforcer,
-    interval: Duration,
+    pace: &Pace,
     work: &SyncSender<Work>,
     progress: &Progress,
     signals: &Signals,
@@ -124,10 +135,16 @@ pub(super) fn scan(
         return Ok(());
     }
     let mut number = 0;
+    let mut present = Present::default();
     loop {
-        let next = Instant::now() + interval;
+        let begun = Instant::now();
         let mut removed = number == 0;
-        while !stop.is_cancelled() && Instant::now() < next {
+        loop {
+            // They may have become shorter.
+            let next = begun + pace.intervals.load().every();
+            if stop.is_cancelled() || Instant::now() >= next {
+                break;
+            }
             if !removed && progress.is_safe(number) {
                 scanner.remove_over()?;
                 removed = true;
@@ -139,8 +156,13 @@ pub(super) fn scan(
             let mut enforcer = lock(enforcer);
             (enforcer.kernel().stats()?, enforcer.kernel().map_sizes())
         };
+        // Nor is anything held back that might have to give way before it is reported.
+        let mut hold = Hold::default();
         match sizes {
             Ok(sizes) => {
+                if !stopping && present.leaves_room(&sizes) {
+                    hold = pace.intervals.load().hold(&pace.directory.load());
+                }
                 for size in sizes {
                     health.set_map_size(&size.map, size.capacity, size.memory_bytes);
                 }
@@ -152,7 +174,8 @@ pub(super) fn scan(
             }
         }
         let mut scan = Box::<Scan>::default();
-        scanner.scan(&stats, &mut scan)?;
+        scanner.scan_holding(&hold, &stats, &mut scan)?;
+        present = Present { connections: scan.connections_present, denies: scan.denies_present };
         health.scans.inc();
         for (class, count) in stats.iter() {
             health.set_packets(class, count);
@@ -168,6 +191,24 @@ pub(super) fn scan(
         if work.send(Work::Scan(ScanReport { scan, number, totals, stats })).is_err() || stopping {
             return Ok(());
         }
+    }
+}
+
+/// How many entries the last scan found.
+#[derive(Clone, Copy, Debug, Default)]
+struct Present {
+    connections: u64,
+    denies: u64,
+}
+
+impl Present {
+    /// Whether neither table is more than half full.
+    fn leaves_room(self, sizes: &[MapSize]) -> bool {
+        sizes.iter().all(|size| match size.map.as_str() {
+            "conntrack" => self.connections <= size.capacity / 2,
+            "denies" => self.denies <= size.capacity / 2,
+            _ => true,
+        })
     }
 }
 
@@ -234,11 +275,11 @@ enum Wake {
 /// nothing is counted any more after the last scan.
 pub(super) fn enforce(
     enforcer: &SharedEnforcer,
-    mut states: watch::Receiver<Option<ClusterState>>,
-    changes: Changes,
+    (mut states, changes): (watch::Receiver<Option<ClusterState>>, Changes),
     runtime: &Handle,
     health: &Health,
     mut report: Report,
+    intervals: &SharedIntervals,
     signals: &Signals,
 ) -> Result<(), CollectorError> {
     let Signals { named, stop } = signals;
@@ -290,7 +331,10 @@ pub(super) fn enforce(
         if new_state {
             health.set_behind(true);
         }
+        let now_ns = unix_time_ns();
+        let plan = report.intervals(health, &state, now_ns);
         let mut enforcer = lock(enforcer);
+        enforcer.set_quiet(plan.quiet());
         let applied = if new_state || failed {
             enforcer.apply_shared(&state.cluster).map(Some)
         } else {
@@ -305,7 +349,11 @@ pub(super) fn enforce(
         report.applied(health, applied);
         last_look = Instant::now();
         let soon = failed || report.misses_pods();
-        next_look = last_look + if soon { RETRY } else { REFRESH };
+        let wait = if soon { RETRY } else { REFRESH };
+        next_look = last_look + plan.time_left(now_ns).map_or(wait, |left| left.min(wait));
+        if *intervals.load() != plan {
+            intervals.store(plan);
+        }
     }
     lock(enforcer).release();
     Ok(())

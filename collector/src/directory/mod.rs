@@ -135,6 +135,11 @@ impl Directory {
             .map_or_else(|| Known::always(self.unknown.clone()), |pod| pod.history.at(at_ns))
     }
 
+    /// Which pod each endpoint is, or was at last.
+    pub fn endpoints(&self) -> impl Iterator<Item = (u32, &EndpointInfo)> {
+        self.endpoints.iter().filter_map(|(id, pod)| Some((*id, &*pod.history.0.last()?.info)))
+    }
+
     /// The address with which an endpoint talks to a remote address of the same family.
     pub fn endpoint_address(&self, endpoint: u32, remote: &Address) -> Address {
         let v4 = is_v4(remote);

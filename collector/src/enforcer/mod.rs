@@ -30,6 +30,7 @@ use weir_policy::Cluster;
 use weir_policy::compile::{Compiled, Compiler};
 
 use crate::directory::{DirectoryWriter, SharedDirectory};
+use crate::intervals::Quiet;
 use crate::kernel::{Datapath, KernelError};
 pub use host::{Host, Network};
 use journal::{Journal, Known};
@@ -75,6 +76,8 @@ pub struct Enforcer<K = Datapath, N = Host> {
     instances: HashMap<Instance, u32>,
     last_endpoint: u32,
     last: Option<Last>,
+    /// Whose connections make no row of their beginning, from the next update on.
+    quiet: Quiet,
     /// Something could not be attached, detached or tidied up.
     unfinished: bool,
     /// Everything of a process before that is not wanted was removed.
@@ -90,6 +93,7 @@ struct Last {
     own_addresses: Vec<IpAddr>,
     compiled: Arc<Compiled>,
     places: Places,
+    quiet: Quiet,
 }
 
 impl Enforcer {
@@ -128,6 +132,7 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
             instances: HashMap::new(),
             last_endpoint: 0,
             last: None,
+            quiet: Quiet::default(),
             unfinished: false,
             committed: false,
             applied: None,
@@ -169,6 +174,12 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         ]
     }
 
+    /// Whose connections make no row of their beginning, from the next [`apply`](Self::apply) or
+    /// [`refresh`](Self::refresh) on.
+    pub(crate) fn set_quiet(&mut self, quiet: Quiet) {
+        self.quiet = quiet;
+    }
+
     /// Puts a cluster state in force.
     ///
     /// # Errors
@@ -186,10 +197,12 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
         let node = Some(self.options.node.as_str());
         let compiled = Arc::new(self.compiler.compile_with(cluster, node, &own_addresses));
         let places = self.places(&compiled)?;
-        self.install(Last { cluster: cluster.clone(), own_addresses, compiled, places })
+        let (cluster, quiet) = (cluster.clone(), self.quiet.clone());
+        self.install(Last { cluster, own_addresses, compiled, places, quiet })
     }
 
-    /// Looks whether pods have moved or this node's addresses changed, and follows. Tries again
+    /// Looks whether pods have moved, this node's addresses changed or other namespaces are quiet,
+    /// and follows. Tries again
     /// what could not be attached or detached.
     ///
     /// # Errors
@@ -200,11 +213,12 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
             return self.apply_shared(&last.cluster).map(Some);
         }
         let places = self.places(&last.compiled)?;
-        if places == last.places && !self.unfinished {
+        let quiet = self.quiet.clone();
+        if places == last.places && quiet == last.quiet && !self.unfinished {
             return Ok(None);
         }
         let before = self.applied.clone();
-        let applied = self.install(Last { places, ..last })?;
+        let applied = self.install(Last { places, quiet, ..last })?;
         Ok((before.as_ref() != Some(&applied)).then_some(applied))
     }
 
@@ -226,12 +240,10 @@ impl<K: Kernel, N: Network> Enforcer<K, N> {
 
         let mut target = Contents::of(&next.compiled);
         for (interface, index) in &chosen {
-            let endpoint = state::endpoint(
-                endpoints[interface],
-                revision,
-                &next.compiled.endpoints[*index],
-                &self.options,
-            );
+            let compiled = &next.compiled.endpoints[*index];
+            let quiet = next.quiet.contains(&compiled.namespace);
+            let id = endpoints[interface];
+            let endpoint = state::endpoint(id, revision, compiled, &self.options, quiet);
             target.endpoints.insert(*interface, endpoint);
         }
         let updated = match self.applier.update(&mut self.kernel, target) {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rustc_hash::FxHashMap;
-use weir_abi::endpoint::{AUDIT, CUT_ESTABLISHED, DENY_NOT_READY, Endpoint, READY, SubjectView};
+use weir_abi::endpoint::{
+    AUDIT, CUT_ESTABLISHED, DENY_NOT_READY, Endpoint, NO_ALLOW_EVENTS, READY, SubjectView,
+};
 use weir_abi::policy::{CIDR_PREFIX_BASE, CidrV4, CidrV6, PolicyKey, PolicyValue};
 use weir_abi::{Address, DIRECTION_EGRESS, DIRECTION_INGRESS};
 use weir_flow::values::Direction;
@@ -160,12 +162,13 @@ fn prefix_length(length: u32) -> u8 {
     length.checked_sub(CIDR_PREFIX_BASE).and_then(|own| own.try_into().ok()).unwrap_or(u8::MAX)
 }
 
-/// An endpoint under its compiled policy.
+/// An endpoint under its compiled policy. `quiet`: its connections make no row of their beginning.
 pub(super) fn endpoint(
     id: u32,
     revision: u64,
     compiled: &CompiledEndpoint,
     options: &Options,
+    quiet: bool,
 ) -> Endpoint {
     let mut flags = READY | compiled.flags;
     if options.audit {
@@ -173,6 +176,9 @@ pub(super) fn endpoint(
     }
     if options.established == Established::Cut {
         flags |= CUT_ESTABLISHED;
+    }
+    if quiet {
+        flags |= NO_ALLOW_EVENTS;
     }
     let (address_v4, address_v6) = addresses(&compiled.addresses);
     Endpoint {

@@ -30,8 +30,8 @@ pub use maps::{KernelMaps, MapContents};
 pub use pins::{DEFAULT_PINS, Removed, safe_name};
 pub use ring::{Positions, RingReader, RingReleaser};
 pub use scan::{
-    ConnectionDelta, ConnectionState, ConnectionTotals, DenyDelta, DenyTotals, Scan, ScanMark,
-    TableScanner, Totals, Which, Withheld,
+    ConnectionDelta, ConnectionState, ConnectionTotals, DenyDelta, DenyTotals, Hold, Scan,
+    ScanMark, TableScanner, Totals, Which, Withheld,
 };
 pub use selftest::{SelfTest, self_test};
 pub use sizes::MapSize;

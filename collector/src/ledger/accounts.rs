@@ -34,7 +34,11 @@ impl Accounts {
         let connections = scan.connections.iter().map(|delta| delta.count).sum();
         let attempts = scan.denies.iter().map(|delta| delta.count).sum();
         Self {
-            connections: reported(stats.allow_failed, connections, scan.withheld.connections),
+            connections: reported(
+                stats.allow_failed + stats.allow_unannounced,
+                connections,
+                scan.withheld.connections,
+            ),
             attempts: reported(
                 stats.deny_failed + stats.deny_folded,
                 attempts,
@@ -55,7 +59,11 @@ impl Accounts {
         let table = [
             (
                 &mut self.connections_lost,
-                missing(stats.allow_failed, self.connections, scan.withheld.connections),
+                missing(
+                    stats.allow_failed + stats.allow_unannounced,
+                    self.connections,
+                    scan.withheld.connections,
+                ),
                 (stage::CONNTRACK, verdict::ALLOW, unit::VERDICTS, "evicted before its report"),
             ),
             (
@@ -130,8 +138,9 @@ mod tests {
     fn what_waits_for_its_interval_is_not_lost() {
         let (mut accounts, mut ledger) = (Accounts::default(), Pending::default());
         let mut scan = Scan::default();
-        scan.withheld.attempts = 7;
-        accounts.settle(&stats(7), &scan, SPAN, &mut ledger);
+        (scan.withheld.attempts, scan.withheld.connections) = (7, 3);
+        let stats = Stats { allow_failed: 1, allow_unannounced: 2, ..stats(7) };
+        accounts.settle(&stats, &scan, SPAN, &mut ledger);
         assert!(ledger.is_empty());
     }
 

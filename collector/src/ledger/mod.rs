@@ -11,7 +11,7 @@
 //! | the kernel counted | in a row, by | in the ledger, as stage |
 //! |---|---|---|
 //! | `allow_submitted`, `deny_submitted` | its event | `join`: the event cannot be a row |
-//! | `allow_failed` | the first report of its entry | `conntrack`: the entry gave way before that |
+//! | `allow_failed`, `allow_unannounced` | the first report of its entry | `conntrack`: the entry gave way before that |
 //! | `deny_failed`, `deny_folded` | a report of its entry | `denies`: the entry gave way before that |
 //! | `allow_lost`, `deny_table_failed` | nothing | `kernel` |
 //!

@@ -110,7 +110,7 @@ impl Manifests {
     fn add_case(&mut self, file: &str, text: &str) -> anyhow::Result<()> {
         let case = Case::parse(text).with_context(|| format!("the case {file} is wrong"))?;
         let Some(step) = case.steps.into_iter().next() else { return Ok(()) };
-        let Cluster { namespaces, pods, policies, tier_policies, services, nodes, logging: _ } =
+        let Cluster { namespaces, pods, policies, tier_policies, services, nodes, .. } =
             step.cluster;
         let objects = namespaces
             .into_iter()

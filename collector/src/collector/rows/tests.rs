@@ -11,7 +11,7 @@ use super::*;
 use crate::collector::left::Left;
 use crate::directory::SharedDirectory;
 use crate::journal::Sizes;
-use crate::kernel::{RingReader, Scan, TableScanner};
+use crate::kernel::{Hold, RingReader, Scan, TableScanner};
 use crate::uplink::{Content, LEAST_BYTES, Limits};
 use world::{Killed, World};
 
@@ -30,7 +30,10 @@ enum Act {
     /// So many seconds pass.
     Pass(u8),
     Read,
-    Scan,
+    /// Entries of endpoint 7 may be held back for so many seconds.
+    Scan(u8),
+    /// Allowed connections make no event any more, or do again.
+    Quiet(bool),
     Remove,
     Finish,
     /// A connection to the relay begins.
@@ -49,7 +52,8 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (0..4u8).prop_map(Act::Deny),
         1 => prop::sample::select(vec![1u8, 25, 40, 125]).prop_map(Act::Pass),
         4 => Just(Act::Read),
-        3 => Just(Act::Scan),
+        3 => prop::sample::select(vec![0u8, 0, 30, 60]).prop_map(Act::Scan),
+        1 => any::<bool>().prop_map(Act::Quiet),
         2 => Just(Act::Remove),
         3 => Just(Act::Finish),
         1 => Just(Act::Dial),
@@ -109,10 +113,13 @@ impl Collector {
                 let (positions, malformed) = (self.reader.positions(), self.reader.malformed());
                 self.rows.add_events(&events, positions, malformed);
             }
-            Act::Scan => {
+            Act::Quiet(quiet) => world.set_quiet(quiet),
+            Act::Scan(seconds) => {
+                let mut hold = Hold::default();
+                hold.set(7, u64::from(seconds) * 1_000_000_000);
                 let mut scan = Box::<Scan>::default();
                 let (now_ns, stats) = (world.now_ns(), world.stats());
-                self.scanner.scan_at(now_ns, &stats, &mut scan).unwrap();
+                self.scanner.scan_holding_at(now_ns, &hold, &stats, &mut scan).unwrap();
                 self.scans += 1;
                 let wanted = self.rows.progress.totals_wanted();
                 let totals = wanted.then(|| self.scanner.totals());
@@ -165,7 +172,7 @@ impl Collector {
             for _ in 0..40 {
                 self.act(Act::Read);
             }
-            self.act(Act::Scan);
+            self.act(Act::Scan(0));
             self.act(Act::Finish);
             self.act(Act::Remove);
             while !self.rows.outbox.lock().is_empty() {
@@ -306,7 +313,7 @@ proptest! {
             }
             collector.act(Act::DiskFull(false));
             collector.act(Act::Finish);
-            collector.act(Act::Scan);
+            collector.act(Act::Scan(0));
             prop_assert!(collector.rows.problem.is_none());
             prop_assert_eq!(collector.rows.unrecorded, 0);
         }

@@ -292,7 +292,7 @@ fn contents(compiled: &Compiled) -> Contents {
     for endpoint in &compiled.endpoints {
         let interface = interface(&endpoint.pod);
         let options = Options::default();
-        let entry = state::endpoint(interface, compiled.revision, endpoint, &options);
+        let entry = state::endpoint(interface, compiled.revision, endpoint, &options, false);
         contents.endpoints.insert(interface, entry);
     }
     contents

@@ -3,11 +3,16 @@
 //! Each packet is reported once: by its event, or by exactly one difference. The table keeps
 //! totals; what was reported of them is remembered here. Entries that are over are taken out in two
 //! steps: a scan reports them, and [`TableScanner::remove_over`], called when that report is safe,
-//! takes out those that have not counted on since. So whoever keeps the reports, with the totals
+//! takes out those that have not counted on since. What a scan finds may be held back, by endpoint
+//! ([`Hold`]): it stays in the table, and is reported with what comes until then. What is over, and
+//! what has given its place to another, is not held back. So whoever keeps the reports, with the totals
 //! that they name, can go on after this process was killed, see [`TableScanner::resume`].
 
 mod entries;
+mod hold;
 mod reported;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -16,8 +21,9 @@ use weir_abi::conntrack::{ClosedKey, Connection, ConnectionKey, DENY_IDLE_NS, De
 use super::{KernelError, MonotonicClock, Stats, stats::Removals};
 pub(crate) use entries::Entries;
 use entries::{Removal, remove};
-use reported::Reported;
+pub use hold::Hold;
 pub use reported::{ConnectionTotals, DenyTotals, Totals, Which};
+use reported::{Look, Reported};
 
 /// A packet's time may lie this far before its counters can be read.
 const SLACK_NS: u64 = 1_000_000_000;
@@ -41,8 +47,8 @@ pub struct ConnectionDelta {
     pub reply_bytes: u64,
     /// 1 if no event has told of the connection and this is its first report.
     pub count: u64,
-    /// When the time covered begins: the scan before, or the first packet if that is later. No
-    /// packet of the difference is older.
+    /// When the time covered begins: the last scan that held nothing of it back, or the first
+    /// packet if that is later. No packet of the difference is older.
     pub since_ns: u64,
     /// How it stands.
     pub state: ConnectionState,
@@ -70,7 +76,7 @@ pub struct DenyDelta {
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
-    /// When the time covered begins: the scan before, or the first attempt if that is later.
+    /// When the time covered begins: as for connections.
     pub since_ns: u64,
 }
 
@@ -106,9 +112,10 @@ pub struct Withheld {
 /// What a scanner has to know, besides [`Totals`], to go on where another one was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanMark {
-    /// When the scan began.
+    /// Nothing unreported was counted before: when the scan began, or since when it holds
+    /// something back.
     pub begun_ns: u64,
-    /// When the one before it began.
+    /// The same as of the scan before it.
     pub before_ns: u64,
     /// Connections taken out before the scan.
     pub connections_removed: u64,
@@ -214,6 +221,16 @@ impl TableScanner {
         self.scan_at(MonotonicClock::now_ns(), stats, into)
     }
 
+    /// [`scan`](Self::scan), but some of it may be held back.
+    pub fn scan_holding(
+        &mut self,
+        hold: &Hold,
+        stats: &Stats,
+        into: &mut Scan,
+    ) -> Result<(), KernelError> {
+        self.scan_holding_at(MonotonicClock::now_ns(), hold, stats, into)
+    }
+
     /// [`scan`](Self::scan) as if it were `now_ns`, by which entries are over or not.
     pub fn scan_at(
         &mut self,
@@ -221,18 +238,41 @@ impl TableScanner {
         stats: &Stats,
         into: &mut Scan,
     ) -> Result<(), KernelError> {
-        let begun_ns = MonotonicClock::now_ns();
+        self.scan_holding_at(now_ns, &Hold::default(), stats, into)
+    }
+
+    /// [`scan_holding`](Self::scan_holding) as if it were `now_ns`.
+    pub(crate) fn scan_holding_at(
+        &mut self,
+        now_ns: u64,
+        hold: &Hold,
+        stats: &Stats,
+        into: &mut Scan,
+    ) -> Result<(), KernelError> {
+        self.scan_from(MonotonicClock::now_ns(), now_ns, hold, stats, into)
+    }
+
+    fn scan_from(
+        &mut self,
+        begun_ns: u64,
+        now_ns: u64,
+        hold: &Hold,
+        stats: &Stats,
+        into: &mut Scan,
+    ) -> Result<(), KernelError> {
         into.connections.clear();
         into.denies.clear();
         self.scans += 1;
-        // What has not moved since the last scan has nothing to report; its memory is refreshed
-        // only when it is about to be swept.
+        // What has not moved since the last scan has nothing to report, unless that held it back;
+        // its memory is refreshed only when it is about to be swept.
         let sweep = self.scans.is_multiple_of(SWEEP_EVERY);
-        let unmoved = if sweep { 0 } else { self.previous_ns.saturating_sub(SLACK_NS) };
+        let held_some = self.reported.begin_scan().is_some();
+        let look_at_all = sweep || held_some;
+        let unmoved = if look_at_all { 0 } else { self.previous_ns.saturating_sub(SLACK_NS) };
         self.report_strays(into);
-        let denies_present = self.scan_denies(now_ns, unmoved, into)?;
+        let denies_present = self.scan_denies(now_ns, hold, unmoved, into)?;
         let closed_present = self.scan_closed(into)?;
-        let connections_present = self.scan_connections(now_ns, unmoved, into)?;
+        let connections_present = self.scan_connections(now_ns, hold, unmoved, into)?;
         if sweep {
             self.reported.forget_before(self.scans - 1);
         }
@@ -248,10 +288,13 @@ impl TableScanner {
         into.evicted = self.removals.evicted.load(Ordering::Relaxed);
         into.connections_present = connections_present - over.connections.len() as u64;
         into.denies_present = denies_present - over.denies.len() as u64;
+        into.withheld = self.reported.withheld();
+        // A scanner that goes on from here does not know what this one holds back, only since when.
+        let held_ns = self.reported.held_since_ns().unwrap_or(u64::MAX);
         let which = |(key, value): &(ConnectionKey, Connection)| (*key, value.first_ns);
         into.mark = ScanMark {
-            begun_ns,
-            before_ns: self.before_previous_ns,
+            begun_ns: begun_ns.min(held_ns),
+            before_ns: self.before_previous_ns.min(held_ns),
             connections_removed: self.connections_removed,
             denies_removed: self.denies_removed,
             over: over.connections.iter().map(which).collect(),
@@ -293,31 +336,26 @@ impl TableScanner {
 
     /// What was gone before it could be reported.
     fn report_strays(&mut self, into: &mut Scan) {
-        let (scan, since) = (self.scans, self.previous_ns);
+        let look = self.last_look(self.previous_ns);
         for (key, value) in self.over.strays.drain(..) {
-            into.connections.extend(self.reported.connection(scan, &key, &value, true, since));
+            into.connections.extend(self.reported.connection(&look, &key, &value, true));
         }
         for (key, value) in self.over.denies_strays.drain(..) {
-            into.denies.extend(self.reported.deny(scan, &key, &value, since));
+            into.denies.extend(self.reported.deny(&look, &key, &value));
         }
     }
 
     /// Connections that another one has replaced: their last report. Returns how many there are.
     fn scan_closed(&mut self, into: &mut Scan) -> Result<u64, KernelError> {
-        let (reported, scans, over) = (&mut self.reported, self.scans, &mut self.over.closed);
-        let (previous_ns, before_ns) = (self.previous_ns, self.before_previous_ns);
+        let scans = self.scans;
+        let looks = [self.previous_ns, self.before_previous_ns].map(|since| self.last_look(since));
+        let (reported, over) = (&mut self.reported, &mut self.over.closed);
         over.clear();
         self.closed.for_each(&mut |key, value| {
             // Replaced while the previous scan went on, it may have been seen by neither part.
             let seen = reported.seen_since(&(key.connection, key.first_ns), scans - 1);
-            let since = if seen { previous_ns } else { before_ns };
-            into.connections.extend(reported.connection(
-                scans,
-                &key.connection,
-                value,
-                true,
-                since,
-            ));
+            let look = &looks[usize::from(!seen)];
+            into.connections.extend(reported.connection(look, &key.connection, value, true));
             over.push((*key, *value));
         })?;
         Ok(over.len() as u64)
@@ -327,11 +365,12 @@ impl TableScanner {
     fn scan_connections(
         &mut self,
         now_ns: u64,
+        hold: &Hold,
         unmoved: u64,
         into: &mut Scan,
     ) -> Result<u64, KernelError> {
-        let (reported, scans, since) = (&mut self.reported, self.scans, self.previous_ns);
-        let over = &mut self.over.connections;
+        let last = self.last_look(self.previous_ns);
+        let (reported, over) = (&mut self.reported, &mut self.over.connections);
         over.clear();
         let mut present = 0;
         self.conntrack.for_each(&mut |key, value| {
@@ -342,7 +381,9 @@ impl TableScanner {
             }
             if is_over || value.last_ns >= unmoved {
                 let closed = is_over || value.is_closed();
-                into.connections.extend(reported.connection(scans, key, value, closed, since));
+                let hold_ns = if is_over { 0 } else { hold.of(key.endpoint) };
+                let look = Look { now_ns, hold_ns, ..last };
+                into.connections.extend(reported.connection(&look, key, value, closed));
             }
         })?;
         Ok(present)
@@ -352,23 +393,33 @@ impl TableScanner {
     fn scan_denies(
         &mut self,
         now_ns: u64,
+        hold: &Hold,
         unmoved: u64,
         into: &mut Scan,
     ) -> Result<u64, KernelError> {
-        let (reported, scans, since) = (&mut self.reported, self.scans, self.previous_ns);
-        let over = &mut self.over.denies;
+        let last = self.last_look(self.previous_ns);
+        let (reported, over) = (&mut self.reported, &mut self.over.denies);
         over.clear();
         let mut present = 0;
         self.denies.for_each(&mut |key, value| {
             present += 1;
-            let is_over = now_ns.saturating_sub(value.last_ns) > DENY_IDLE_NS;
+            let hold_ns = hold.of(key.endpoint);
+            // A kind that comes back within its interval is still the one that was told of.
+            let is_over = now_ns.saturating_sub(value.last_ns) > DENY_IDLE_NS.max(hold_ns);
             if is_over {
                 over.push((*key, *value));
             }
             if is_over || value.last_ns >= unmoved {
-                into.denies.extend(reported.deny(scans, key, value, since));
+                let hold_ns = if is_over { 0 } else { hold_ns };
+                let look = Look { now_ns, hold_ns, ..last };
+                into.denies.extend(reported.deny(&look, key, value));
             }
         })?;
         Ok(present)
+    }
+
+    /// At what will not be seen again: nothing is held back.
+    fn last_look(&self, since_ns: u64) -> Look {
+        Look { scan: self.scans, now_ns: 0, since_ns, hold_ns: 0 }
     }
 }

@@ -4,7 +4,7 @@
 use rustc_hash::FxHashMap;
 use weir_abi::conntrack::{Connection, ConnectionKey, Deny, DenyKey, EVENT_SUBMITTED};
 
-use super::{ConnectionDelta, ConnectionState, DenyDelta};
+use super::{ConnectionDelta, ConnectionState, DenyDelta, Withheld};
 
 /// All that a connection counted, as far as it was reported.
 #[repr(C)]
@@ -48,6 +48,10 @@ pub struct Totals {
 pub(super) struct Reported {
     connections: FxHashMap<Which<ConnectionKey>, OfConnection>,
     denies: FxHashMap<Which<DenyKey>, OfDeny>,
+    /// Since when there is something that this scan holds back, if there is.
+    held_since_ns: Option<u64>,
+    /// What of it no event has told of.
+    withheld: Withheld,
 }
 
 #[derive(Clone, Copy)]
@@ -55,6 +59,8 @@ struct OfConnection {
     totals: ConnectionTotals,
     /// The connection itself is.
     counted: bool,
+    /// Since when there is something that is held back; 0 if there is nothing.
+    held_ns: u64,
     /// Scan that saw it last.
     seen: u64,
 }
@@ -62,6 +68,8 @@ struct OfConnection {
 #[derive(Clone, Copy, Default)]
 struct OfDeny {
     totals: DenyTotals,
+    /// As for connections.
+    held_ns: u64,
     seen: u64,
 }
 
@@ -71,18 +79,26 @@ impl Reported {
         self.connections = totals
             .connections
             .into_iter()
-            .map(|(which, totals)| (which, OfConnection { totals, counted: true, seen: 0 }))
+            .map(|(which, totals)| {
+                (which, OfConnection { totals, counted: true, held_ns: 0, seen: 0 })
+            })
             .collect();
         self.denies = totals
             .denies
             .into_iter()
-            .map(|(which, totals)| (which, OfDeny { totals, seen: 0 }))
+            .map(|(which, totals)| (which, OfDeny { totals, held_ns: 0, seen: 0 }))
             .collect();
     }
 
     pub(super) fn totals(&self) -> Totals {
         Totals {
-            connections: self.connections.iter().map(|(key, of)| (*key, of.totals)).collect(),
+            // Of one that is held back and was never told of, the entry itself says so.
+            connections: self
+                .connections
+                .iter()
+                .filter(|(_, of)| of.counted)
+                .map(|(key, of)| (*key, of.totals))
+                .collect(),
             denies: self.denies.iter().map(|(key, of)| (*key, of.totals)).collect(),
         }
     }
@@ -106,14 +122,13 @@ impl Reported {
         self.denies.retain(|_, of| of.seen >= scan);
     }
 
-    /// What is new of a connection, if anything.
+    /// What is new of a connection, if anything and if it is not held back.
     pub(super) fn connection(
         &mut self,
-        scan: u64,
+        look: &Look,
         key: &ConnectionKey,
         value: &Connection,
         closed: bool,
-        since_ns: u64,
     ) -> Option<ConnectionDelta> {
         let which = (*key, value.first_ns);
         let of = self.connections.entry(which).or_insert_with(|| OfConnection::by_event(value));
@@ -125,21 +140,23 @@ impl Reported {
             reply_packets: value.reply_packets.saturating_sub(of.totals.reply_packets),
             reply_bytes: value.reply_bytes.saturating_sub(of.totals.reply_bytes),
             count: u64::from(!of.counted),
-            since_ns: since_ns.max(value.first_ns),
+            since_ns: look.since(of.held_ns, value.first_ns),
             state: if closed { ConnectionState::Closed } else { ConnectionState::Active },
         };
-        *of = OfConnection { totals: ConnectionTotals::of(value), counted: true, seen: scan };
-        (delta.packets + delta.reply_packets + delta.count > 0).then_some(delta)
+        of.seen = look.scan;
+        let is_news = delta.packets + delta.reply_packets + delta.count > 0;
+        if is_news && look.holds_back(delta.since_ns) {
+            of.held_ns = delta.since_ns;
+            self.held_since_ns = earliest(self.held_since_ns, delta.since_ns);
+            self.withheld.connections += delta.count;
+            return None;
+        }
+        (of.totals, of.counted, of.held_ns) = (ConnectionTotals::of(value), true, 0);
+        is_news.then_some(delta)
     }
 
-    /// What is new of a kind of deny, if anything.
-    pub(super) fn deny(
-        &mut self,
-        scan: u64,
-        key: &DenyKey,
-        value: &Deny,
-        since_ns: u64,
-    ) -> Option<DenyDelta> {
+    /// What is new of a kind of deny, if anything and if it is not held back.
+    pub(super) fn deny(&mut self, look: &Look, key: &DenyKey, value: &Deny) -> Option<DenyDelta> {
         let which = (*key, value.first_ns);
         let of = self.denies.entry(which).or_default();
         let delta = DenyDelta {
@@ -148,10 +165,62 @@ impl Reported {
             count: value.count.saturating_sub(of.totals.count),
             packets: value.packets.saturating_sub(of.totals.packets),
             bytes: value.bytes.saturating_sub(of.totals.bytes),
-            since_ns: since_ns.max(value.first_ns),
+            since_ns: look.since(of.held_ns, value.first_ns),
         };
-        *of = OfDeny { totals: DenyTotals::of(value), seen: scan };
-        (delta.count > 0).then_some(delta)
+        of.seen = look.scan;
+        let is_news = delta.count > 0;
+        if is_news && look.holds_back(delta.since_ns) {
+            of.held_ns = delta.since_ns;
+            self.held_since_ns = earliest(self.held_since_ns, delta.since_ns);
+            self.withheld.attempts += delta.count;
+            return None;
+        }
+        (of.totals, of.held_ns) = (DenyTotals::of(value), 0);
+        is_news.then_some(delta)
+    }
+
+    /// A scan begins. Returns since when there is something that the last one held back, if there
+    /// is: then this one has to look at every entry.
+    pub(super) fn begin_scan(&mut self) -> Option<u64> {
+        self.withheld = Withheld::default();
+        self.held_since_ns.take()
+    }
+
+    /// What this scan holds back and no event has told of.
+    pub(super) fn withheld(&self) -> Withheld {
+        self.withheld
+    }
+
+    /// Since when there is something that this scan holds back, if there is.
+    pub(super) fn held_since_ns(&self) -> Option<u64> {
+        self.held_since_ns
+    }
+}
+
+fn earliest(one: Option<u64>, other: u64) -> Option<u64> {
+    Some(one.map_or(other, |one| one.min(other)))
+}
+
+/// How a scan looks at an entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// Number of the scan.
+    pub(super) scan: u64,
+    /// As of when entries are over.
+    pub(super) now_ns: u64,
+    /// Begin of the last scan: what there was before is reported, unless it is held back.
+    pub(super) since_ns: u64,
+    /// How long news may be held back; 0: not at all.
+    pub(super) hold_ns: u64,
+}
+
+impl Look {
+    fn since(&self, held_ns: u64, first_ns: u64) -> u64 {
+        if held_ns > 0 { held_ns } else { self.since_ns.max(first_ns) }
+    }
+
+    fn holds_back(&self, since_ns: u64) -> bool {
+        self.now_ns.saturating_sub(since_ns) < self.hold_ns
     }
 }
 
@@ -182,6 +251,6 @@ impl OfConnection {
             totals.packets = value.event_packets.into();
             totals.bytes = value.event_bytes.into();
         }
-        Self { totals, counted, seen: 0 }
+        Self { totals, counted, held_ns: 0, seen: 0 }
     }
 }

@@ -63,6 +63,8 @@ struct State {
     /// How often the machine has failed.
     boot: u8,
     disk_full: bool,
+    /// Allowed connections make no event.
+    quiet: bool,
     relay: FxHashMap<u64, u64>,
     batches: Vec<RecordBatch>,
     losses: Vec<LossEntry>,
@@ -193,6 +195,10 @@ impl World {
         self.lock().disk_full = full;
     }
 
+    pub(super) fn set_quiet(&self, quiet: bool) {
+        self.lock().quiet = quiet;
+    }
+
     pub(super) fn now_ns(&self) -> u64 {
         self.lock().now_ns
     }
@@ -219,10 +225,13 @@ impl World {
             let closed = ClosedKey { connection: key, first_ns: old.first_ns };
             state.closed.insert(closed, *old);
         }
-        let submitted = state.rings[1].write(event(state.now_ns, port, VERDICT_ALLOW).bytes());
+        let event = event(state.now_ns, port, VERDICT_ALLOW);
+        let submitted = !state.quiet && state.rings[1].write(event.bytes());
         state.stats.allowed += 1;
         *if submitted {
             &mut state.stats.allow_submitted
+        } else if state.quiet {
+            &mut state.stats.allow_unannounced
         } else {
             &mut state.stats.allow_failed
         } += 1;
@@ -393,7 +402,7 @@ fn fold(deny: &mut Deny, now_ns: u64) {
 fn connection_key(port: u16) -> ConnectionKey {
     // SAFETY: the struct has no invalid bit pattern.
     let mut key: ConnectionKey = unsafe { std::mem::zeroed() };
-    (key.endpoint, key.remote_port, key.protocol) = (7, port, PROTOCOL_TCP);
+    (key.endpoint, key.remote_port, key.protocol) = (7 + u32::from(port % 2), port, PROTOCOL_TCP);
     key
 }
 
