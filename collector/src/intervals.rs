@@ -12,14 +12,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use weir_flow::wire::{IntervalStatus, MAX_LISTED};
 use weir_policy::Cluster;
-use weir_policy::model::{Interval, IntervalInForce, IntervalPlan, IntervalSource};
+use weir_policy::model::{ANNOUNCED, Interval, IntervalInForce, IntervalPlan, IntervalSource};
 
 use crate::directory::Directory;
 use crate::kernel::Hold;
 
-/// Up to this interval a connection is reported at once when it begins; beyond it, its beginning is
-/// in the row of its first interval, so that a short connection is one row.
-const LIVE: Duration = Duration::from_secs(5);
 /// The tables are read at least this often, whatever is reported of them: what is over has to make
 /// room.
 const LONGEST_SCAN: Duration = Duration::from_secs(5);
@@ -96,8 +93,9 @@ impl Intervals {
 
     /// Whose connections make no row of their beginning.
     pub(crate) fn quiet(&self) -> Quiet {
-        let others = self.others > LIVE;
-        let differ = self.namespaces.iter().filter(|(_, interval)| (**interval > LIVE) != others);
+        let others = self.others > ANNOUNCED;
+        let differ =
+            self.namespaces.iter().filter(|(_, interval)| (**interval > ANNOUNCED) != others);
         Quiet { others, except: differ.map(|(name, _)| name.clone()).collect() }
     }
 

@@ -13,7 +13,8 @@ use std::net::IpAddr;
 
 pub use cluster::{Cluster, precedence};
 pub use flow_logging::{
-    FlowLogging, Interval, IntervalInForce, IntervalOverride, IntervalPlan, IntervalSource, Term,
+    ANNOUNCED, FlowLogging, Interval, IntervalInForce, IntervalOverride, IntervalPlan,
+    IntervalSource, Term,
 };
 pub use logging::{LogRule, NetworkLogging};
 pub use policy::{Direction, IpBlock, NetworkPolicy, Peer, Port, PortRule, Rule};

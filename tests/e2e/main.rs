@@ -8,6 +8,7 @@ mod cluster;
 mod counters;
 mod demo;
 mod explain;
+mod intervals;
 mod killed;
 mod logging;
 mod modes;

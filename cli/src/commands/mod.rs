@@ -3,6 +3,7 @@
 mod bench;
 mod collector;
 mod demo;
+mod interval;
 mod observe;
 mod policy;
 mod process;
@@ -33,6 +34,9 @@ pub(crate) enum Command {
     Sql(sql::Sql),
     /// Say how the relay, the collectors and enforcement are.
     Status(status::Status),
+    /// How often it is reported what connections did: what it costs, and switching it.
+    #[command(subcommand)]
+    Interval(interval::IntervalCommand),
     /// Work with policies.
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -51,6 +55,7 @@ impl Command {
             Self::Observe(observe) => block_on(observe.run()),
             Self::Sql(sql) => block_on(sql.run()),
             Self::Status(status) => block_on(status.run()),
+            Self::Interval(interval) => block_on(interval.run()),
             Self::Bench(bench) => block_on(bench.run()),
             Self::Policy(policy) => policy.run(),
         }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use jiff::Timestamp;
 use serde::Deserialize;
 use weir_flow::wire::{
     CollectorSeen, IntervalStatus, MapUsage, Modes, PodStatus, RelayStatus, SpoolStatus,
 };
 use weir_service::settings::Period;
 
+use super::interval::moment;
 use crate::client::{Client, Server};
 use crate::completeness::Completeness;
 
@@ -199,13 +199,6 @@ fn interval_words(intervals: &[IntervalStatus]) -> Option<String> {
     };
     let words: Vec<String> = intervals.iter().map(word).collect();
     (!words.is_empty()).then(|| format!("interval {}", words.join(", ")))
-}
-
-/// To the second, UTC.
-fn moment(ns: u64) -> String {
-    let seconds = i64::try_from(ns / 1_000_000_000).ok();
-    let moment = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
-    moment.unwrap_or(Timestamp::MAX).to_string()
 }
 
 fn pod_line(pod: &PodStatus) -> String {

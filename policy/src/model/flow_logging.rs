@@ -10,6 +10,10 @@ use super::Cluster;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Interval(u16);
 
+/// Up to this interval a connection is reported at once when it begins. Beyond it, its beginning is
+/// in the row of its first interval, so that a short connection is one row.
+pub const ANNOUNCED: Duration = Duration::from_secs(5);
+
 impl Interval {
     /// Every interval there is, the shortest first.
     pub const ALL: [Self; 6] =

@@ -58,11 +58,11 @@ impl Manifests {
             let kind = std::fs::metadata(path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
             if kind.is_dir() {
-                let before = files.len();
-                list(path, 0, &mut files)?;
-                if files.len() == before {
+                let found = self::files(path)?;
+                if found.is_empty() {
                     bail!("there are no *.yaml, *.yml or *.json files below {}", path.display());
                 }
+                files.extend(found);
             } else {
                 files.push(path.clone());
             }
@@ -82,17 +82,10 @@ impl Manifests {
 
     fn add(&mut self, path: &Path) -> anyhow::Result<()> {
         let file = path.display().to_string();
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-            .with_context(|| format!("cannot read {file}"))?;
-        let Ok(text) = String::from_utf8(bytes) else {
+        let Some(text) = text(path)? else {
             self.refused.push(Refused::whole(&file, "is not UTF-8 text"));
             return Ok(());
         };
-        if text.len() as u64 > MAX_FILE_BYTES {
-            bail!("{file} has more than {MAX_FILE_BYTES} bytes: split it into several files");
-        }
         if is_case(path, &text) {
             return self.add_case(&file, &text);
         }
@@ -151,7 +144,8 @@ impl Manifests {
             Object::TierPolicy(policy) => cluster.tier_policies.push(policy),
             Object::Service(service) => cluster.services.push(service),
             Object::Node(node) => cluster.nodes.push(node),
-            Object::NetworkLogging(_) | Object::FlowLogging(_) | Object::Ignored { .. } => {}
+            Object::FlowLogging(logging) => cluster.flow_logging = Some(logging),
+            Object::NetworkLogging(_) | Object::Ignored { .. } => {}
         }
     }
 }
@@ -201,7 +195,8 @@ fn name(object: &Object) -> Option<Name> {
         Object::TierPolicy(policy) => of(policy.kind.as_str(), "", &policy.name),
         Object::Service(service) => of("Service", &service.namespace, &service.name),
         Object::Node(node) => of("Node", "", &node.name),
-        Object::NetworkLogging(_) | Object::FlowLogging(_) | Object::Ignored { .. } => None,
+        Object::FlowLogging(_) => of("FlowLogging", "", "default"),
+        Object::NetworkLogging(_) | Object::Ignored { .. } => None,
     }
 }
 
@@ -210,6 +205,26 @@ fn is_case(path: &Path, text: &str) -> bool {
     path.extension().is_some_and(|extension| extension == "json")
         && serde_json::from_str::<serde_json::Value>(text)
             .is_ok_and(|value| value.get("steps").is_some() && value.get("kind").is_none())
+}
+
+/// The files that a collector would read below a directory.
+pub(in crate::commands) fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    list(directory, 0, &mut files)?;
+    Ok(files)
+}
+
+/// The text of a file that is not too long; none if it is no text.
+pub(in crate::commands) fn text(path: &Path) -> anyhow::Result<Option<String>> {
+    let file = path.display();
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {file}"))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        bail!("{file} has more than {MAX_FILE_BYTES} bytes: split it into several files");
+    }
+    Ok(String::from_utf8(bytes).ok())
 }
 
 fn list(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {

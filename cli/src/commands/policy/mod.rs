@@ -2,7 +2,7 @@
 
 mod check;
 mod explain;
-mod manifests;
+pub(super) mod manifests;
 mod test;
 
 use std::process::ExitCode;
