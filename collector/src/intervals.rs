@@ -83,6 +83,11 @@ impl Intervals {
         };
         let mut hold = Hold::all(hold_ns(self.others));
         for (endpoint, info) in directory.endpoints() {
+            let Some(info) = info else {
+                // There is nothing to wait for.
+                hold.set(endpoint, 0);
+                continue;
+            };
             let own = info.namespace.as_ref().and_then(|name| self.namespaces.get(name));
             if let Some(interval) = own {
                 hold.set(endpoint, hold_ns(*interval));
@@ -207,10 +212,11 @@ mod tests {
     #[test]
     fn a_namespace_is_switched_and_falls_back() {
         let mut writer = DirectoryWriter::default();
-        for (endpoint, namespace) in [(1, "shop"), (2, "web")] {
+        for (endpoint, namespace) in [(1, "shop"), (2, "web"), (3, "web")] {
             let pod = Pod { namespace: namespace.into(), name: "p".into(), ..Pod::default() };
             writer.set_endpoint(endpoint, &pod, 0);
         }
+        writer.remove_endpoint(3, 0);
         writer.publish();
         let directory = writer.shared().load();
         let now = Intervals::of(&cluster(), seconds(1), 0);
@@ -218,6 +224,7 @@ mod tests {
         assert_eq!((now.quiet().contains("shop"), now.quiet().contains("web")), (false, true));
         let mut hold = Hold::all(297_500_000_000);
         hold.set(1, 0);
+        hold.set(3, 0);
         assert_eq!(now.hold(&directory), hold);
         let words = |intervals: &Intervals| -> Vec<String> {
             let status = intervals.status();
@@ -232,11 +239,15 @@ mod tests {
         let later = Intervals::of(&cluster(), seconds(1), 15 * MINUTE_NS);
         assert_eq!(later.time_left(0), None);
         assert!(later.quiet().contains("shop"));
-        assert_eq!(later.hold(&directory), Hold::all(297_500_000_000));
+        let mut hold = Hold::all(297_500_000_000);
+        hold.set(3, 0);
+        assert_eq!(later.hold(&directory), hold);
         assert_eq!(words(&later), expected[..1]);
         // Without anything in the cluster it is the collector's own.
         let own = Intervals::of(&Cluster::default(), seconds(1), 0);
-        assert_eq!(own.hold(&directory), Hold::default());
+        let mut hold = Hold::default();
+        hold.set(3, 0);
+        assert_eq!(own.hold(&directory), hold);
         assert_eq!(words(&own), [" 1000 collector None"]);
         assert!(!own.quiet().contains("shop"));
     }

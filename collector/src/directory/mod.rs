@@ -135,9 +135,12 @@ impl Directory {
             .map_or_else(|| Known::always(self.unknown.clone()), |pod| pod.history.at(at_ns))
     }
 
-    /// Which pod each endpoint is, or was at last.
-    pub fn endpoints(&self) -> impl Iterator<Item = (u32, &EndpointInfo)> {
-        self.endpoints.iter().filter_map(|(id, pod)| Some((*id, &*pod.history.0.last()?.info)))
+    /// Which pod each endpoint is; none for one that is gone.
+    pub fn endpoints(&self) -> impl Iterator<Item = (u32, Option<&EndpointInfo>)> {
+        self.endpoints.iter().map(|(id, pod)| {
+            let last = pod.history.0.last().filter(|_| pod.gone_ns.is_none());
+            (*id, last.map(|period| &*period.info))
+        })
     }
 
     /// The address with which an endpoint talks to a remote address of the same family.

@@ -14,8 +14,8 @@ use super::{
 };
 
 /// How long it is remembered who had an address or was an endpoint. Longer than the idle time of a
-/// connection, after which nothing refers to it any more.
-const KEPT_NS: u64 = 15 * 60 * 1_000_000_000;
+/// connection, after which nothing refers to it any more, and than its report may be held back.
+const KEPT_NS: u64 = 20 * 60 * 1_000_000_000;
 /// Most periods kept of one address or endpoint.
 const MAX_PERIODS: usize = 64;
 

@@ -284,7 +284,7 @@ proptest! {
                 }
                 world.set_capacity(None);
                 while collector.rows.problem.is_some() {
-                    collector.act(Act::Scan);
+                    collector.act(Act::Scan(0));
                     collector.act(Act::Finish);
                 }
             });
