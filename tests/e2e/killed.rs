@@ -4,7 +4,7 @@
 use std::io::{ErrorKind, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use weir_lab::net::link::Offloads;
 use weir_lab::traffic::bulk;
@@ -12,6 +12,7 @@ use weir_lab::{LabSpec, Place};
 
 use crate::cluster::{Cluster, address};
 use crate::counters::{counted, reported};
+use crate::random::Random;
 use crate::restart::private_bpf_file_system;
 
 const PORT: u16 = 9000;
@@ -39,23 +40,6 @@ fn spec() -> LabSpec {
         spec = spec.pod("node-1", &format!("default/{pod}"), &[address]);
     }
     spec
-}
-
-/// Pseudo-random numbers, the same for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let seed = now.as_nanos() as u64;
-        println!("seed {seed}");
-        Self(seed)
-    }
-
-    fn within(&mut self, range: std::ops::Range<u64>) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        range.start + (self.0 >> 33) % (range.end - range.start)
-    }
 }
 
 /// What was tried, and when to end.
@@ -162,7 +146,7 @@ fn twenty_times() {
             scope.spawn(|| sender.enter(|| load.send(at("sink"))).unwrap());
         }
         for _ in 0..KILLS {
-            std::thread::sleep(Duration::from_millis(random.within(LIFE_MS)));
+            random.wait(LIFE_MS);
             cluster.kill_collectors();
             cluster.start_collector("node-1");
         }

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bench;
+mod chaos;
 mod churn;
 mod cluster;
 mod counters;
@@ -12,5 +13,6 @@ mod intervals;
 mod killed;
 mod logging;
 mod modes;
+mod random;
 mod restart;
 mod weir;

@@ -1,6 +1,7 @@
 //! The real binary as a child process, and its HTTP API.
 
 use std::io::Read as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -46,6 +47,7 @@ pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) 
 pub(crate) struct Service {
     child: Child,
     doors: Value,
+    ready: PathBuf,
     runtime: tokio::runtime::Runtime,
     http: reqwest::Client,
     log: PathBuf,
@@ -55,31 +57,52 @@ impl Service {
     /// Starts `weir ARGUMENTS --ready-file …` and waits until it serves. Its output goes to a file
     /// below `directory`.
     pub(crate) fn start(directory: &Path, name: &str, arguments: &[&str]) -> Self {
+        let mut service = Self::launch(directory, name, arguments, &[]);
+        service.wait_until_ready();
+        service
+    }
+
+    /// The same without waiting, with further variables in its environment. What earlier ones of
+    /// that name have printed stays.
+    pub(crate) fn launch(
+        directory: &Path,
+        name: &str,
+        arguments: &[&str],
+        environment: &[(String, String)],
+    ) -> Self {
         let ready = directory.join(format!("{name}.ready"));
+        let _ = std::fs::remove_file(&ready);
         let log = directory.join(format!("{name}.log"));
-        let output = std::fs::File::create(&log).unwrap();
-        let mut child = Command::new(binary())
+        let output = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let child = Command::new(binary())
             .args(arguments)
             .arg("--ready-file")
             .arg(&ready)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)
             .spawn()
             .unwrap();
-        let doors = wait_for(&format!("{name} to be ready"), || {
-            if let Some(status) = child.try_wait().unwrap() {
-                panic!("{name} ended with {status}:\n{}", read(&log));
-            }
-            serde_json::from_str(&std::fs::read_to_string(&ready).ok()?).ok()
-        });
         Self {
             child,
-            doors,
+            doors: Value::Null,
+            ready,
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
             http: reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap(),
             log,
         }
+    }
+
+    /// Waits until it serves.
+    pub(crate) fn wait_until_ready(&mut self) {
+        let Self { child, ready, log, .. } = self;
+        self.doors = wait_for(&format!("{} to be written", ready.display()), || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("a process ended with {status}:\n{}", read(log));
+            }
+            serde_json::from_str(&std::fs::read_to_string(&*ready).ok()?).ok()
+        });
     }
 
     /// The address of a door.
@@ -111,12 +134,21 @@ impl Service {
 
     /// The rows of a statement.
     pub(crate) fn sql(&self, statement: &str) -> Vec<Value> {
+        self.try_sql(statement).unwrap_or_else(|problem| panic!("{statement}: {problem}"))
+    }
+
+    /// The same; what is wrong if there is no answer, or a warning with it.
+    pub(crate) fn try_sql(&self, statement: &str) -> Result<Vec<Value>, String> {
         let body = json!({ "sql": statement, "format": "json" });
         let (status, text) = self.request("POST", "/api/v1/sql", Some(body));
-        assert_eq!(status, 200, "{statement}: {text}");
-        let answer: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(answer["warnings"], json!([]), "{statement}");
-        answer["rows"].as_array().unwrap().clone()
+        let answer: Value = match status {
+            200 => serde_json::from_str(&text).unwrap(),
+            _ => return Err(text),
+        };
+        match &answer["warnings"] {
+            warnings if *warnings == json!([]) => Ok(answer["rows"].as_array().unwrap().clone()),
+            warnings => Err(warnings.to_string()),
+        }
     }
 
     /// The one number of a statement with one row and one column; null counts as 0.
@@ -138,10 +170,11 @@ impl Service {
         wait_for("the process to stop", || child.try_wait().unwrap())
     }
 
-    /// Kills it without a chance to clean up.
+    /// Kills it without a chance to clean up. It must not have ended before.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{status}:\n{}", self.log());
     }
 }
 
