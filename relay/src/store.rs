@@ -60,8 +60,10 @@ impl Store {
 
     /// The manifest in force; an empty one of version 0 while there is none.
     pub(crate) async fn newest(&self) -> Result<Manifest, StoreError> {
-        let versions = self.versions().await?;
-        let Some(version) = versions.into_iter().max() else { return Ok(Manifest::default()) };
+        let version = self.newest_version().await?;
+        if version == 0 {
+            return Ok(Manifest::default());
+        }
         let path = Manifest::path(version);
         let failed = |source| StoreError::Object { what: format!("cannot read {path}"), source };
         let body = self
@@ -180,8 +182,10 @@ impl Store {
             let options = PutOptions::from(PutMode::Create);
             let put = self.objects.put_opts(&path.as_str().into(), body.into(), options).await;
             match put {
-                Ok(_) => return Ok(next),
-                Err(Error::AlreadyExists { .. }) => base = self.newest().await?,
+                Ok(_) if self.newest_version().await? <= next.version => return Ok(next),
+                // Somebody was faster; or so much faster that the version of the past that we took
+                // for the newest is deleted, and what we wrote in its wake is in force for nobody.
+                Ok(_) | Err(Error::AlreadyExists { .. }) => base = self.newest().await?,
                 Err(source) => {
                     return Err(StoreError::Object {
                         what: format!("cannot write {path}"),
@@ -236,6 +240,10 @@ impl Store {
             })?;
         }
         Ok(())
+    }
+
+    async fn newest_version(&self) -> Result<u64, StoreError> {
+        Ok(self.versions().await?.into_iter().max().unwrap_or(0))
     }
 
     async fn versions(&self) -> Result<Vec<u64>, StoreError> {

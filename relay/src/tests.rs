@@ -5,6 +5,7 @@ pub(crate) mod flows;
 mod follow;
 mod ingest;
 mod objects;
+mod pair;
 mod restart;
 mod storage;
 mod store;

@@ -1,0 +1,100 @@
+//! Two relays beside each other on one store, each with a log of its own.
+
+use weir_flow::manifest::MANIFESTS_KEPT;
+use weir_flow::wire::{BatchId, HotTicket};
+
+use super::client::{StoreReader, counts, id};
+use super::*;
+
+const ALL: HotTicket = HotTicket { relay_epoch: 0, after: 0 };
+
+fn of(root: &Path, relay: &str, flush_rows: usize) -> RelayConfig {
+    RelayConfig { wal: Some(root.join(relay)), flush_rows, ..config(&root.join("store")) }
+}
+
+fn from(relay: &str, sequence: u64) -> BatchId {
+    BatchId { collector: format!("lab/{relay}"), ..id(sequence) }
+}
+
+/// What a query sees that asks both: the newest manifest, and of each relay what is not in it.
+async fn visible(relays: &[&Running], root: &Path) -> Vec<u64> {
+    let mut hot = Vec::new();
+    for relay in relays {
+        hot.push(relay.client.hot(ALL).await);
+    }
+    let mut store = StoreReader::new(&root.join("store"));
+    let manifest = store.newest();
+    let mut seen = store.counts(&manifest);
+    for (header, batches) in hot {
+        let flushed = manifest.flushed.iter().find(|of| of.relay_epoch == header.relay_epoch);
+        let flushed = flushed.map_or(0, |of| of.position);
+        let newer = batches.iter().filter(|(at, _)| at.position > flushed);
+        seen.extend(newer.flat_map(|(_, batch)| counts(batch)));
+    }
+    seen.sort_unstable();
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_write_and_each_row_is_there_once() {
+    const BATCHES: u64 = 40;
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let a = Running::start(of(root, "a", 3)).await;
+    let b = Running::start(of(root, "b", 5)).await;
+    let send = |client: Client, name: &'static str, first: u64| async move {
+        for sequence in 1..=BATCHES {
+            let number = first + sequence - 1;
+            client.send(&[(from(name, sequence), rows(number..number + 1))]).await.unwrap();
+        }
+    };
+    tokio::join!(send(a.client.clone(), "a", 0), send(b.client.clone(), "b", BATCHES));
+    assert_eq!(visible(&[&a, &b], root).await, (0..2 * BATCHES).collect::<Vec<_>>());
+    // One is killed; the other goes on, and a start of the one leaves the files of the other.
+    a.kill().await;
+    b.client.send(&[(from("b", BATCHES + 1), rows(2 * BATCHES..2 * BATCHES + 1))]).await.unwrap();
+    let a = Running::start(of(root, "a", 1_000)).await;
+    assert_eq!(visible(&[&a, &b], root).await, (0..=2 * BATCHES).collect::<Vec<_>>());
+    a.stop().await.unwrap();
+    b.stop().await.unwrap();
+    assert_eq!(visible(&[], root).await, (0..=2 * BATCHES).collect::<Vec<_>>());
+    let manifest = StoreReader::new(&root.join("store")).newest();
+    assert_eq!((manifest.flushed.len(), manifest.stored.len()), (2, 2));
+}
+
+/// The other one wrote so many manifests meanwhile that the one known is long deleted.
+#[tokio::test]
+async fn an_idle_relay_does_not_write_a_manifest_of_the_past() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let idle = Running::start(of(root, "idle", 1)).await;
+    let busy = Running::start(of(root, "busy", 1)).await;
+    idle.client.send(&[(from("idle", 1), rows(0..1))]).await.unwrap();
+    until("it is stored", async || idle.client.status().await.hot_rows == 0).await;
+    let batches = 2 * MANIFESTS_KEPT + 3;
+    for sequence in 1..=batches {
+        busy.client.send(&[(from("busy", sequence), rows(sequence..sequence + 1))]).await.unwrap();
+        until("it is stored", async || busy.client.status().await.hot_rows == 0).await;
+    }
+    idle.client.send(&[(from("idle", 2), rows(batches + 1..batches + 2))]).await.unwrap();
+    until("it is stored", async || idle.client.status().await.hot_rows == 0).await;
+    assert_eq!(visible(&[], root).await, (0..batches + 2).collect::<Vec<_>>());
+    idle.stop().await.unwrap();
+    busy.stop().await.unwrap();
+    assert_eq!(visible(&[], root).await, (0..batches + 2).collect::<Vec<_>>());
+}
+
+/// A collector that goes over to the other relay, once the first one's flush is known there.
+#[tokio::test]
+async fn a_collector_may_change_its_relay() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let a = Running::start(of(root, "a", 1_000)).await;
+    a.client.send(&[(id(1), rows(0..1)), (id(2), rows(1..2))]).await.unwrap();
+    a.stop().await.unwrap();
+    let b = Running::start(of(root, "b", 1_000)).await;
+    b.client.send(&[(id(2), rows(1..2)), (id(3), rows(2..3))]).await.unwrap();
+    assert!(b.client.status().await.problems.is_empty());
+    b.stop().await.unwrap();
+    assert_eq!(visible(&[], root).await, [0, 1, 2]);
+}
