@@ -192,6 +192,7 @@ async fn a_torn_tail_is_cut_and_damage_in_the_middle_is_counted_once() {
         let relay = Running::start(config(root)).await;
         let seen = visible(&relay.client, root).await;
         assert_eq!(seen.len(), 4, "{seen:?}");
+        until("it is noted", async || !ledger(&relay.client, root).await.is_empty()).await;
         let ledger = ledger(&relay.client, root).await;
         assert_eq!((ledger.len(), ledger[0].0.as_str(), ledger[0].3), (1, "relay", 1));
         let (header, batches) = relay.client.hot(ALL).await;

@@ -20,6 +20,8 @@ pub(crate) struct State {
     pub(crate) room: Option<usize>,
     /// The next sync fails.
     pub(crate) fail_sync: bool,
+    /// The next sync is not made: the process dies first.
+    pub(crate) die_at_sync: bool,
     /// Cuts fail.
     pub(crate) fail_cut: bool,
     /// Chooses what is lost.
@@ -123,6 +125,9 @@ impl Folder for Disk {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
+        if std::mem::take(&mut state.die_at_sync) {
+            return Err(io::Error::other("killed"));
+        }
         if std::mem::take(&mut state.fail_sync) {
             let newest = state.newest.ok_or(ErrorKind::NotFound)?;
             state.lose_pages(newest);

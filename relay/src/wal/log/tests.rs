@@ -44,11 +44,15 @@ enum Step {
     Release,
     Sync,
     Kill,
+    KillInAppend(usize),
     FailPower,
+    /// Within an append; and the process that is started may be killed before it writes anything.
+    FailPowerInAppend(usize, bool),
     Full(usize),
     Room,
     FailSync,
-    FailCut(bool),
+    /// One attempt finds so much room, and cannot cut what it wrote in vain.
+    FailAppend(usize, bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -57,11 +61,13 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Release),
         1 => Just(Step::Sync),
         2 => Just(Step::Kill),
-        2 => Just(Step::FailPower),
+        2 => (1usize..6).prop_map(Step::KillInAppend),
+        1 => Just(Step::FailPower),
+        3 => (2usize..6, any::<bool>()).prop_map(|(count, kill)| Step::FailPowerInAppend(count, kill)),
         1 => (0usize..900).prop_map(Step::Full),
         2 => Just(Step::Room),
         1 => Just(Step::FailSync),
-        1 => any::<bool>().prop_map(Step::FailCut),
+        3 => (0usize..300, any::<bool>()).prop_map(|(room, cut)| Step::FailAppend(room, cut)),
     ]
 }
 
@@ -103,11 +109,32 @@ impl Model {
         assert_eq!(self.log.last(), *self.acknowledged.last_key_value().unwrap().0);
     }
 
-    /// The next process.
-    fn open(&mut self) {
+    /// What it wrote stays, and is not synced.
+    fn die_in_append(&mut self, count: usize) {
         {
             let mut state = self.disk.0.lock().unwrap();
-            (state.fail_sync, state.fail_cut) = (false, false);
+            (state.die_at_sync, state.fail_cut) = (true, true);
+        }
+        self.append(count);
+    }
+
+    /// The next process.
+    fn open(&mut self) {
+        let absent = self.read();
+        if !absent.is_empty() {
+            let position = self.log.last() + 1;
+            let notes = Notes { losses: vec![], positions: absent };
+            self.group = vec![Record::notes(position, &notes)];
+            self.tried.entry(position).or_default().push(None);
+            self.try_group();
+        }
+    }
+
+    /// Returns the positions that nothing is at.
+    fn read(&mut self) -> Vec<(u64, u64)> {
+        {
+            let mut state = self.disk.0.lock().unwrap();
+            (state.fail_sync, state.fail_cut, state.die_at_sync) = (false, false, false);
         }
         self.group.clear();
         let (log, replayed) = open(&self.disk, self.fsync, self.flushed);
@@ -138,13 +165,7 @@ impl Model {
         }
         self.acknowledged.retain(|position, _| *position <= self.log.last());
         self.tried.clear();
-        if !absent.is_empty() {
-            let position = self.log.last() + 1;
-            let notes = Notes { losses: vec![], positions: absent };
-            self.group = vec![Record::notes(position, &notes)];
-            self.tried.entry(position).or_default().push(None);
-            self.try_group();
-        }
+        absent
     }
 
     fn take(&mut self, step: &Step) {
@@ -156,9 +177,21 @@ impl Model {
             }
             Step::Sync => drop(self.log.sync()),
             Step::Kill => self.open(),
-            Step::FailPower if self.fsync != Fsync::Batch => {}
+            Step::KillInAppend(count) => {
+                self.die_in_append(*count);
+                self.open();
+            }
+            Step::FailPower | Step::FailPowerInAppend(..) if self.fsync != Fsync::Batch => {}
             Step::FailPower => {
                 self.disk.0.lock().unwrap().fail_power();
+                self.open();
+            }
+            Step::FailPowerInAppend(count, kill) => {
+                self.die_in_append(*count);
+                self.disk.0.lock().unwrap().fail_power();
+                if *kill {
+                    self.read();
+                }
                 self.open();
             }
             Step::Full(room) => self.disk.0.lock().unwrap().room = Some(*room),
@@ -167,7 +200,15 @@ impl Model {
             Step::FailSync => {
                 self.disk.0.lock().unwrap().fail_sync = self.fsync == Fsync::Batch;
             }
-            Step::FailCut(fail) => self.disk.0.lock().unwrap().fail_cut = *fail,
+            Step::FailAppend(room, fail_cut) => {
+                {
+                    let mut state = self.disk.0.lock().unwrap();
+                    (state.room, state.fail_cut) = (Some(*room), *fail_cut);
+                }
+                self.append(2);
+                let mut state = self.disk.0.lock().unwrap();
+                (state.room, state.fail_cut) = (None, false);
+            }
         }
     }
 }
