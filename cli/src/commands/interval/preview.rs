@@ -94,8 +94,10 @@ impl Preview {
 
 /// Which rows are looked at.
 fn condition(namespace: Option<&str>, since: Duration) -> anyhow::Result<String> {
-    let from = Timestamp::now().checked_sub(since).context("--since goes back too far")?;
-    let mut condition = format!("time >= timestamp '{from}'");
+    let now = Timestamp::now();
+    let from = now.checked_sub(since).context("--since goes back too far")?;
+    // With an end, since more keeps coming while it is counted.
+    let mut condition = format!("time >= timestamp '{from}' and time < timestamp '{now}'");
     if let Some(namespace) = namespace {
         let quoted = namespace.replace('\'', "''");
         condition += &format!(
@@ -191,7 +193,9 @@ fn text(report: &Report, since: Period) -> String {
     ];
     lines.extend(report.intervals.iter().map(|estimate| {
         let bytes = estimate.bytes.map_or("-".to_owned(), |bytes| bytes.to_string());
-        let saving = estimate.saving_percent.map_or("-".to_owned(), |it| format!("{it:.0} %"));
+        // Not "-0".
+        let whole = |percent: f64| format!("{:.0} %", percent.round() + 0.0);
+        let saving = estimate.saving_percent.map_or("-".to_owned(), whole);
         format!("{:<9}{:>14}{bytes:>16}{saving:>9}", estimate.interval, estimate.rows)
     }));
     lines.join("\n") + "\n"
