@@ -347,9 +347,9 @@ pub struct Loss {
 pub struct RelayStatus {
     /// Its version.
     pub version: String,
-    /// When its process began, nanoseconds since 1970.
+    /// From [`HotHeader`]: how old its write-ahead log is.
     pub relay_epoch: u64,
-    /// Rows acknowledged since then.
+    /// Rows acknowledged since its process began.
     pub rows_acknowledged: u64,
     /// Rows in memory.
     pub hot_rows: u64,
