@@ -176,6 +176,15 @@ impl Hot {
         Offer::Taken { position, missing }
     }
 
+    /// Batches of this sender that came by another relay are in a manifest.
+    pub(crate) fn learn(&mut self, id: &BatchId, manifest: &Manifest) {
+        let stored = manifest.stored.iter();
+        let mut known = stored.filter(|of| of.collector == id.collector && of.epoch == id.epoch);
+        if let Some(entry) = known.next() {
+            self.senders.learn(entry);
+        }
+    }
+
     /// Takes what the relay itself lost.
     pub(crate) fn note(&mut self, notes: &Notes, now_ns: u64) {
         let record = Record::notes(self.next_position, notes);

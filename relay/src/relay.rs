@@ -46,6 +46,7 @@ pub(crate) struct Shared {
     hot: Mutex<Hot>,
     /// Locked after `hot` where both are.
     objects: Mutex<Objects>,
+    pub(crate) store: Store,
     /// Up to which position the log is on disk.
     pub(crate) written: watch::Sender<u64>,
     /// Wakes the writer of the log.
@@ -102,6 +103,7 @@ impl Relay {
         let shared = Arc::new(Shared {
             hot: Mutex::new(hot),
             objects: Mutex::new(objects),
+            store: store.clone(),
             written: watch::Sender::new(log.last()),
             bell,
             gone: CancellationToken::new(),

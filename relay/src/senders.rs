@@ -154,6 +154,21 @@ impl Senders {
         self.advanced_since_ns = behind.then_some(now_ns);
     }
 
+    /// A manifest has batches of a collector that came by another relay.
+    pub(crate) fn learn(&mut self, entry: &StoredUpTo) {
+        let id = BatchId {
+            collector: entry.collector.clone(),
+            epoch: entry.epoch,
+            sequence: entry.sequence,
+            status: None,
+            losses: Vec::new(),
+        };
+        let life = self.seen(&id, entry.last_seen_ns).life(entry.epoch);
+        life.stored = life.stored.max(entry.sequence);
+        life.sequence = life.sequence.max(entry.sequence);
+        life.taken = life.taken.max(entry.sequence);
+    }
+
     /// Everybody, for the status.
     pub(crate) fn report(&self) -> Vec<CollectorSeen> {
         let mut all: Vec<CollectorSeen> = self

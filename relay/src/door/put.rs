@@ -6,6 +6,7 @@
 //! Told to stop, it reads no more, and answers what is on its way.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
@@ -27,6 +28,9 @@ use crate::wal::{Arrived, Record};
 /// Batches of one stream on their way to disk.
 const IN_FLIGHT: usize = 16;
 
+/// How long the store may take to say what other relays have of a collector.
+const ASK_STORE: Duration = Duration::from_secs(5);
+
 /// The answers to a stream of messages.
 pub(super) fn answers(
     shared: Arc<Shared>,
@@ -34,8 +38,14 @@ pub(super) fn answers(
     stop: CancellationToken,
 ) -> impl Stream<Item = Result<PutResult, Status>> + Send + 'static {
     let known = Some(FxHashSet::default());
-    let reader =
-        Reader { shared: shared.clone(), messages, decoder: Decoder::default(), known, stop };
+    let reader = Reader {
+        shared: shared.clone(),
+        messages,
+        decoder: Decoder::default(),
+        asked: false,
+        known,
+        stop,
+    };
     let taken = futures::stream::unfold(Some(reader), async |reader| {
         let mut reader = reader?;
         match reader.next().await {
@@ -77,6 +87,8 @@ struct Reader<S> {
     shared: Arc<Shared>,
     messages: S,
     decoder: Decoder,
+    /// Whether the store was asked how far the collector is.
+    asked: bool,
     /// Objects of this stream, until the collector has said everything that it knows.
     known: Option<FxHashSet<Key>>,
     stop: CancellationToken,
@@ -103,6 +115,9 @@ impl<S: Stream<Item = Result<FlightData, Status>> + Unpin> Reader<S> {
                     return Ok(Some(Taken::Heartbeat(Box::new(id))));
                 }
                 Message::Batch(received) => {
+                    if !std::mem::replace(&mut self.asked, true) {
+                        ask(&self.shared, &received.id).await;
+                    }
                     let position = take(&self.shared, &self.stop, &received).await?;
                     let BatchId { epoch, sequence, .. } = received.id;
                     let acknowledgement = Acknowledgement { epoch, sequence };
@@ -161,6 +176,16 @@ impl<S> Reader<S> {
             self.shared.bell.ring();
         }
         Ok(position)
+    }
+}
+
+/// A collector that comes may have been with another relay. Without an answer of the store,
+/// what it sends again is new, and what it does not is missing.
+async fn ask(shared: &Shared, id: &BatchId) {
+    match tokio::time::timeout(ASK_STORE, shared.store.newest()).await {
+        Ok(Ok(manifest)) => shared.hot().learn(id, &manifest),
+        Ok(Err(error)) => tracing::warn!(%error, "cannot ask the store how far a collector is"),
+        Err(_) => tracing::warn!("the store does not say how far a collector is"),
     }
 }
 

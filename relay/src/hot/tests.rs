@@ -77,6 +77,16 @@ fn batches_are_held_once() {
 }
 
 #[test]
+fn what_another_relay_stored_is_known() {
+    let mut hot = hot();
+    let entry = StoredUpTo { collector: "lab/n1".into(), epoch: 1, sequence: 3, last_seen_ns: 5 };
+    hot.learn(&id(4), &Manifest { stored: vec![entry], ..Manifest::default() });
+    assert_eq!(hold(&mut hot, 3, 1, 10, 9), Offer::Again { position: 0 });
+    assert_eq!(hold(&mut hot, 4, 1, 10, 9), Offer::Taken { position: 1, missing: 0 });
+    assert_eq!(hot.acknowledgement(&id(0)).sequence, 4);
+}
+
+#[test]
 fn what_is_not_on_disk_is_not_there() {
     let mut hot = hot();
     offer(&mut hot, 1, 3, 100, 0);

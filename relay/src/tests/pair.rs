@@ -90,11 +90,20 @@ async fn a_collector_may_change_its_relay() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let a = Running::start(of(root, "a", 1_000)).await;
+    let b = Running::start(of(root, "b", 1)).await;
     a.client.send(&[(id(1), rows(0..1)), (id(2), rows(1..2))]).await.unwrap();
     a.stop().await.unwrap();
-    let b = Running::start(of(root, "b", 1_000)).await;
     b.client.send(&[(id(2), rows(1..2)), (id(3), rows(2..3))]).await.unwrap();
-    assert!(b.client.status().await.problems.is_empty());
-    b.stop().await.unwrap();
-    assert_eq!(visible(&[], root).await, [0, 1, 2]);
+    until("it is stored", async || b.client.status().await.hot_rows == 0).await;
+    let a = Running::start(of(root, "a", 1_000)).await;
+    b.client.send(&[(id(4), rows(3..4))]).await.unwrap();
+    until("it is stored", async || b.client.status().await.hot_rows == 0).await;
+    // And back.
+    a.client.send(&[(id(4), rows(3..4)), (id(5), rows(4..5))]).await.unwrap();
+    assert_eq!(visible(&[&a, &b], root).await, [0, 1, 2, 3, 4]);
+    for relay in [a, b] {
+        assert!(relay.client.status().await.problems.is_empty());
+        relay.stop().await.unwrap();
+    }
+    assert!(StoreReader::new(&root.join("store")).newest().loss.is_empty());
 }
