@@ -9,15 +9,19 @@
 //! with the arrival of the manifest that holds it. Each position is hot once and in order, also one
 //! without rows, so that whoever reads them sees whether one is missing.
 
+mod ledger;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use weir_flow::manifest::{FlushedUpTo, Manifest, StoredUpTo};
-use weir_flow::schema::loss::{LossBuilder, LossRow};
+use weir_flow::schema::loss::LossRow;
 use weir_flow::schema::stored_schema;
 use weir_flow::wire::{Acknowledgement, BatchId, HotHeader, HotTicket, LossEntry, RelayStatus};
 
+pub(crate) use self::ledger::loss_batch;
+use self::ledger::{Ledger, rows_of};
 use crate::decode::ReceivedBatch;
 use crate::senders::{Arrival, Senders};
 use crate::wal::{Arrived, Notes, Record};
@@ -59,13 +63,12 @@ pub(crate) struct Hot {
     name: String,
     limits: Limits,
     hot: VecDeque<HotBatch>,
-    losses: VecDeque<HotLosses>,
+    ledger: Ledger,
     /// Taken, not written yet: their positions follow those of `hot`.
     pending: VecDeque<Pending>,
     /// The first so many of them are with the log.
     writing: usize,
     next_position: u64,
-    next_loss_position: u64,
     /// Rows and bytes of `hot`.
     rows: usize,
     bytes: usize,
@@ -87,13 +90,6 @@ struct HotBatch {
     batch: RecordBatch,
     /// Rows of the ledger that came with it; none any more once it is hot.
     losses: Vec<LossRow>,
-}
-
-/// What one batch brought of the ledger.
-#[derive(Debug)]
-struct HotLosses {
-    position: u64,
-    rows: Vec<LossRow>,
 }
 
 #[derive(Debug)]
@@ -131,11 +127,10 @@ impl Hot {
             name,
             limits,
             hot: VecDeque::new(),
-            losses: VecDeque::new(),
+            ledger: Ledger::new(0),
             pending: VecDeque::new(),
             writing: 0,
             next_position: 1,
-            next_loss_position: 1,
             rows: 0,
             bytes: 0,
             pending_bytes: 0,
@@ -148,7 +143,7 @@ impl Hot {
             closed: false,
         };
         let (position, loss_position) = hot.flushed_positions();
-        (hot.next_position, hot.next_loss_position) = (position + 1, loss_position + 1);
+        (hot.next_position, hot.ledger) = (position + 1, Ledger::new(loss_position));
         hot
     }
 
@@ -301,12 +296,12 @@ impl Hot {
         let rows = self.hot.iter().filter(|hot| hot.batch.num_rows() > 0);
         Some(FlushJob {
             batches: rows.map(|hot| hot.batch.clone()).collect(),
-            losses: self.losses.iter().flat_map(|hot| hot.rows.iter().cloned()).collect(),
+            losses: self.ledger.rows(),
             stored: self.senders.snapshot(now_ns),
             flushed: Some(FlushedUpTo {
                 relay_epoch: self.epoch,
                 position: self.written_position(),
-                loss_position: self.next_loss_position - 1,
+                loss_position: self.ledger.range().1,
                 at_ns: now_ns,
             }),
         })
@@ -323,9 +318,7 @@ impl Hot {
                 self.bytes -= hot.bytes;
             }
         }
-        while self.losses.front().is_some_and(|hot| hot.position <= losses_up_to) {
-            self.losses.pop_front();
-        }
+        self.ledger.flushed(losses_up_to);
     }
 
     /// Every position up to this one is stored.
@@ -366,11 +359,8 @@ impl Hot {
 
     /// The manifest in force and the rows of the ledger that complete it.
     pub(crate) fn loss_view(&self, ticket: &HotTicket) -> HotView {
-        let last = self.next_loss_position - 1;
-        let after = self.after(ticket);
-        let new = self.losses.iter().filter(|hot| hot.position > after);
-        let batches = new.map(|hot| (hot.position, loss_batch(&hot.rows))).collect();
-        let first = self.losses.front().map_or(last + 1, |hot| hot.position);
+        let (first, last) = self.ledger.range();
+        let batches = self.ledger.after(self.after(ticket));
         HotView { header: self.header(first, last), batches }
     }
 
@@ -463,11 +453,7 @@ impl Hot {
     }
 
     fn push(&mut self, mut hot: HotBatch) {
-        let rows = std::mem::take(&mut hot.losses);
-        if !rows.is_empty() {
-            self.losses.push_back(HotLosses { position: self.next_loss_position, rows });
-            self.next_loss_position += 1;
-        }
+        self.ledger.push(std::mem::take(&mut hot.losses));
         self.rows += hot.batch.num_rows();
         self.bytes += hot.bytes;
         self.hot.push_back(hot);
@@ -480,21 +466,7 @@ impl Hot {
 
 /// The rows and losses of a batch; the position is the caller's to fill in.
 fn hot_batch(received: &ReceivedBatch, arrived: Arrived) -> HotBatch {
-    let id = &received.id;
-    let mut losses: Vec<LossRow> = id.losses.iter().map(|loss| loss.row(&id.collector)).collect();
-    if arrived.missing > 0 {
-        let nanoseconds = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
-        let gap = LossEntry {
-            from_ns: nanoseconds(arrived.heard_ns.min(arrived.at_ns)),
-            to_ns: nanoseconds(arrived.at_ns),
-            stage: "relay".into(),
-            verdict: String::new(),
-            unit: "batches".into(),
-            count: arrived.missing,
-            reason: "never arrived".into(),
-        };
-        losses.push(gap.row(&id.collector));
-    }
+    let losses = rows_of(&received.id, arrived);
     let bytes = received.bytes + BATCH_BYTES;
     HotBatch {
         position: 0,
@@ -508,13 +480,6 @@ fn hot_batch(received: &ReceivedBatch, arrived: Arrived) -> HotBatch {
 fn empty_batch(now_ns: u64) -> HotBatch {
     let batch = RecordBatch::new_empty(stored_schema());
     HotBatch { position: 0, arrived_ns: now_ns, bytes: BATCH_BYTES, batch, losses: Vec::new() }
-}
-
-/// Rows of the ledger as a batch of it.
-pub(crate) fn loss_batch(losses: &[LossRow]) -> RecordBatch {
-    let mut builder = LossBuilder::default();
-    losses.iter().for_each(|loss| builder.append(loss));
-    builder.finish()
 }
 
 #[cfg(test)]
