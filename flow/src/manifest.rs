@@ -37,6 +37,10 @@ pub struct Manifest {
     /// Every file of the loss ledger.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loss: Vec<DataFile>,
+    /// Objects that are not named any more, and will be deleted when no reader can hold a manifest that
+    /// does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<Removed>,
     /// Up to where each relay's batches are in these files. A reader who holds a relay's hot
     /// batches leaves out those up to this position.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -45,6 +49,15 @@ pub struct Manifest {
     /// recognises what is sent again, and notices what is missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stored: Vec<StoredUpTo>,
+}
+
+/// An object that manifests named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// Path from the store's root.
+    pub path: String,
+    /// Since when no manifest names it, nanoseconds since 1970.
+    pub at_ns: u64,
 }
 
 /// Every batch of one life of a collector up to and including `sequence` is in the store.
@@ -150,10 +163,19 @@ impl Manifest {
 
 /// Where a data file whose first row is at `time_ns` lies. `name` is unique among all writers.
 pub fn data_path(time_ns: i64, name: &str) -> String {
+    hour_path(FLOWS_PREFIX, time_ns, name)
+}
+
+/// Where the roll-up of that data file lies.
+pub fn edges_path(time_ns: i64, name: &str) -> String {
+    hour_path(EDGES_PREFIX, time_ns, name)
+}
+
+fn hour_path(prefix: &str, time_ns: i64, name: &str) -> String {
     let time = jiff::Timestamp::from_nanosecond(i128::from(time_ns))
         .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
         .to_zoned(jiff::tz::TimeZone::UTC);
-    format!("{FLOWS_PREFIX}/date={}/hour={:02}/{name}.parquet", time.date(), time.hour())
+    format!("{prefix}/date={}/hour={:02}/{name}.parquet", time.date(), time.hour())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod http;
 #[cfg(test)]
 mod ledger_tests;
 mod output;
+mod rows;
 mod service;
 #[cfg(test)]
 mod state_tests;
@@ -25,4 +26,5 @@ mod testing;
 
 pub use config::{Limits, QueryConfig};
 pub use error::StartError;
+pub use rows::{RowFormat, RowWriter};
 pub use service::Query;

@@ -11,9 +11,10 @@ use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, I
 use arrow_flight::{FlightData, FlightDescriptor};
 use bytes::Bytes;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use weir_flow::schema::SCHEMA_VERSION;
 use weir_flow::synthetic::{Synthetic, SyntheticOptions};
 use weir_flow::wire::{self, BatchId, FLOWS};
-use weir_relay::{Decoder, Message, file, sort};
+use weir_relay::{Decoder, EncodedFile, Message};
 
 const BATCH_ROWS: usize = 8192;
 const START_NS: i64 = 1_700_000_000_000_000_000;
@@ -28,14 +29,16 @@ fn main() {
     let messages = encode(&batches);
     let wire: usize = messages.iter().map(|m| m.data_body.len() + m.data_header.len()).sum();
     let (decoded, decoding) = timed(|| decode(&messages));
-    let (parts, sorting) = timed(|| sort::partitions(&decoded).expect("the columns are right"));
-    let (files, encoding) = timed(|| {
-        parts
-            .iter()
-            .map(|part| file::encode(part).expect("Parquet can hold it"))
-            .collect::<Vec<_>>()
+    let (files, encoding) =
+        timed(|| weir_relay::encode_flows(&decoded, "a", 0).expect("the columns are right"));
+    let (merged, merging) = timed(|| {
+        let bodies: Vec<_> = files.iter().map(|file| (file.body.clone(), SCHEMA_VERSION)).collect();
+        weir_relay::merge_files(&bodies, "b", 1).expect("the files are whole")
     });
-    let bytes: usize = files.iter().map(Bytes::len).sum();
+    let size = |files: &[EncodedFile], edges: bool| -> usize {
+        files.iter().map(|file| if edges { file.edges.len() } else { file.body.len() }).sum()
+    };
+    let edges: u64 = files.iter().filter_map(|file| file.file.edges.as_ref()).map(|e| e.rows).sum();
 
     println!("{rows} rows in {} batches over {seconds} s, one core", batches.len());
     println!();
@@ -44,9 +47,10 @@ fn main() {
     for (step, time) in [
         ("generate (not counted)", generating),
         ("decode Flight messages", decoding),
-        ("merge and sort", sorting),
-        ("encode Parquet", encoding),
-        ("decode to Parquet", decoding + sorting + encoding),
+        ("sort, roll up, encode", encoding),
+        ("Flight batch to Parquet", decoding + encoding),
+        ("merge: read, sort, roll up, encode", merging),
+        ("everything", decoding + encoding + merging),
     ] {
         println!(
             "| {step} | {:.0} | {:.0} |",
@@ -55,8 +59,21 @@ fn main() {
         );
     }
     println!();
-    println!("wire: {:.1} bytes a row; disk: {:.2} bytes a row", per(wire, rows), per(bytes, rows));
+    println!("| bytes a row | |");
+    println!("|---|--:|");
+    for (what, bytes) in [
+        ("on the wire", wire),
+        ("as flushed", size(&files, false)),
+        ("merged", size(&merged, false)),
+        ("roll-up as flushed", size(&files, true)),
+        ("roll-up merged", size(&merged, true)),
+    ] {
+        println!("| {what} | {:.2} |", per(bytes, rows));
+    }
     println!();
+    println!("{edges} edges");
+    println!();
+    let files: Vec<Bytes> = merged.into_iter().map(|file| file.body).collect();
     print_columns(&files, rows);
 }
 

@@ -6,6 +6,11 @@ use std::time::Duration;
 
 use weir_store::Location;
 
+use crate::maintain::Retention;
+
+/// Default of [`RelayConfig::delete_after`].
+pub(crate) const DELETE_AFTER: Duration = Duration::from_secs(20 * 60);
+
 /// How a relay runs. [`RelayConfig::new`] has the defaults.
 #[derive(Clone, Debug)]
 pub struct RelayConfig {
@@ -34,6 +39,13 @@ pub struct RelayConfig {
     /// How long rows stay in memory after a flush has taken them, so that followers, who look a few
     /// times a second, see each of them. Default 500 ms.
     pub linger: Duration,
+    /// How often the store is looked at for files to merge and to remove. Default 30 s.
+    pub maintain_interval: Duration,
+    /// How long flows are kept. Default: all of them.
+    pub retention: Retention,
+    /// How long files stay after the last manifest that names them: longer than any query takes.
+    /// Default 20 min.
+    pub delete_after: Duration,
     /// How long the last flush may take when the relay is told to stop. Default 20 s.
     pub shutdown_timeout: Duration,
 }
@@ -65,6 +77,9 @@ impl RelayConfig {
             flush_interval: Duration::from_secs(60),
             hot_max_bytes: 512 << 20,
             linger: Duration::from_millis(500),
+            maintain_interval: Duration::from_secs(30),
+            retention: Retention::default(),
+            delete_after: DELETE_AFTER,
             shutdown_timeout: Duration::from_secs(20),
         }
     }

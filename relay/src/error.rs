@@ -86,6 +86,13 @@ pub enum WalError {
     Writer(std::io::Error),
 }
 
+impl StoreError {
+    /// Whether an object is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Object { source: object_store::Error::NotFound { .. }, .. })
+    }
+}
+
 /// Why the store cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

@@ -12,18 +12,18 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use weir_flow::manifest::{
-    DataFile, FlushedUpTo, LOSS_PREFIX, MANIFESTS_KEPT, OBJECTS_PREFIX, StoredUpTo, data_path,
+    DataFile, FlushedUpTo, LOSS_PREFIX, MANIFESTS_KEPT, OBJECTS_PREFIX, StoredUpTo,
 };
 use weir_flow::schema::SCHEMA_VERSION;
 use weir_flow::schema::loss::LossRow;
 use weir_flow::schema::objects::{ObjectVersion, ObjectVersionBuilder};
 
+use crate::encode;
 use crate::error::{RelayError, StoreError};
-use crate::file;
 use crate::hot::{FlushJob, loss_batch};
 use crate::objects::{ObjectsJob, tidy};
+use crate::parts::{EncodedFile, encode_flows};
 use crate::relay::{Shared, now_ns};
-use crate::sort;
 use crate::store::{Change, MergedFile, ORPHAN_AGE, Store};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -55,7 +55,7 @@ pub(crate) struct Flusher {
 /// A flush that is ready to be stored.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    files: Vec<(DataFile, Bytes)>,
+    files: Vec<EncodedFile>,
     stored: Vec<StoredUpTo>,
     flushed: Option<FlushedUpTo>,
     objects: Option<ObjectsFile>,
@@ -210,7 +210,7 @@ impl Flusher {
             false => self.store.small_loss_files(&manifest, &self.prefix).await,
         };
         let encoded = tokio::task::spawn_blocking(move || {
-            let files = encode(&job, &name, first_number)?;
+            let files = encode_flows(&job.batches, &name, first_number)?;
             let name = format!("{name}-{}", first_number + files.len() as u64);
             let objects =
                 objects.map(|objects| encode_objects(&objects, merged, &name)).transpose()?;
@@ -245,15 +245,17 @@ async fn store(
     let object_file = objects.map(|objects| (&objects.change.file, &objects.body));
     let began = Instant::now();
     let loss_file = prepared.loss.as_ref().map(|loss| (&loss.change.file, &loss.body));
-    let files = prepared.files.iter().map(|(file, body)| (file, body));
-    for (file, body) in files.chain(object_file).chain(loss_file) {
+    for encoded in &prepared.files {
+        store.put_encoded(encoded).await?;
+    }
+    for (file, body) in object_file.into_iter().chain(loss_file) {
         store.put(&file.path, body.clone()).await?;
     }
     if began.elapsed() > ORPHAN_AGE / 2 {
         return Err(StoreError::TooSlow { took: began.elapsed() });
     }
     let known = shared.hot().manifest();
-    let files: Vec<DataFile> = prepared.files.iter().map(|(file, _)| file.clone()).collect();
+    let files: Vec<DataFile> = prepared.files.iter().map(|encoded| encoded.file.clone()).collect();
     let change = Change {
         files: &files,
         objects: objects.map(|objects| &objects.change),
@@ -266,30 +268,6 @@ async fn store(
     shared.flushed(objects.map_or(0, |objects| objects.up_to), manifest);
     store.prune(version).await;
     Ok(version)
-}
-
-fn encode(
-    job: &FlushJob,
-    name: &str,
-    first_number: u64,
-) -> Result<Vec<(DataFile, Bytes)>, StoreError> {
-    let mut files = Vec::new();
-    for batch in sort::partitions(&job.batches)? {
-        let body = file::encode(&batch)?;
-        let (min_time_ns, max_time_ns) = sort::time_range(&batch);
-        let number = first_number + files.len() as u64;
-        let file = DataFile {
-            path: data_path(min_time_ns, &format!("{name}-{number}")),
-            rows: batch.num_rows() as u64,
-            size_bytes: body.len() as u64,
-            min_time_ns,
-            max_time_ns,
-            schema_version: SCHEMA_VERSION,
-            ..DataFile::default()
-        };
-        files.push((file, body));
-    }
-    Ok(files)
 }
 
 /// The versions of a job and of the files that go into the new one.
@@ -310,7 +288,7 @@ fn encode_objects(
     let versions = tidy(versions);
     let mut builder = ObjectVersionBuilder::default();
     versions.iter().for_each(|version| builder.append(version));
-    let body = file::encode(&builder.finish())?;
+    let body = encode::encode(&builder.finish())?;
     let times = || versions.iter().map(|version| version.time.0);
     let file = DataFile {
         path: format!("{OBJECTS_PREFIX}/{name}.parquet"),
@@ -339,7 +317,7 @@ fn encode_losses(
         replaces.push(path);
     }
     losses.sort_by_key(|loss| loss.time);
-    let body = file::encode(&loss_batch(&losses))?;
+    let body = encode::encode(&loss_batch(&losses))?;
     let file = DataFile {
         path: format!("{LOSS_PREFIX}/{name}.parquet"),
         rows: losses.len() as u64,

@@ -13,28 +13,41 @@
 //! | `hot`, `senders` | what is hot and who sent what; no I/O, no clock |
 //! | `objects` | which versions of the cluster's objects there are; no I/O, no clock |
 //! | `flush` | when and how hot rows become files |
-//! | `sort`, `file` | order and encoding of a file |
+//! | `columns`, `sort` | which rows share a file, and their order |
+//! | `rollup`, `encode` | the roll-up of a file, and its bytes; no I/O |
+//! | `maintain` | merging of files, retention |
+//! | `check`, `export` | whether a store is whole; rows out of it |
 //! | `store` | manifests and files in an object store |
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
+mod check;
+mod columns;
 mod config;
 mod decode;
 mod door;
+pub mod encode;
 mod error;
-pub mod file;
+mod export;
 mod flush;
 mod hot;
+mod maintain;
 mod metrics;
 mod objects;
+mod parts;
 mod relay;
+mod rollup;
 mod senders;
-pub mod sort;
+mod sort;
 mod store;
 #[cfg(test)]
 mod tests;
 mod wal;
 
+pub use check::{Progress, Report, check};
 pub use config::{Fsync, RelayConfig};
 pub use decode::{DecodeError, Decoder, Message, RawMessage, ReceivedBatch};
 pub use error::{RelayError, StoreError, WalError};
+pub use export::{ParquetRows, Selection, export};
+pub use maintain::{Retention, Step, compact};
+pub use parts::{EncodedFile, encode_flows, merge_files};
 pub use relay::Relay;

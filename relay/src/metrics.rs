@@ -35,6 +35,10 @@ pub(crate) struct Metrics {
     pub(crate) stored_bytes: Gauge,
     pub(crate) stored_files: Gauge,
     pub(crate) manifest_version: Gauge,
+    pub(crate) merged_rows: Counter,
+    pub(crate) expired_rows: Counter,
+    pub(crate) expired_files: Counter,
+    pub(crate) maintenance_failures: Counter,
     pub(crate) objects: Gauge,
     pub(crate) object_versions: Counter,
 }
@@ -67,6 +71,10 @@ impl Default for Metrics {
             stored_bytes: Gauge::default(),
             stored_files: Gauge::default(),
             manifest_version: Gauge::default(),
+            merged_rows: Counter::default(),
+            expired_rows: Counter::default(),
+            expired_files: Counter::default(),
+            maintenance_failures: Counter::default(),
             objects: Gauge::default(),
             object_versions: Counter::default(),
         }
@@ -143,6 +151,18 @@ impl Metrics {
         relay.register("stored_bytes", "Bytes of those files", metrics.stored_bytes);
         relay.register("stored_files", "Number of those files", metrics.stored_files);
         relay.register("manifest_version", "Manifest in force", metrics.manifest_version);
+        relay.register("merged_rows", "Rows of files that were merged", metrics.merged_rows);
+        relay.register(
+            "expired_rows",
+            "Rows removed because of their age or of the store's size",
+            metrics.expired_rows,
+        );
+        relay.register("expired_files", "Files of those rows", metrics.expired_files);
+        relay.register(
+            "maintenance_failures",
+            "Attempts to merge or to remove files that failed",
+            metrics.maintenance_failures,
+        );
         relay.register("objects", "Objects of clusters that are known", metrics.objects);
         relay.register(
             "object_versions",

@@ -18,6 +18,7 @@ use crate::door::Door;
 use crate::error::{RelayError, StoreError, WalError};
 use crate::flush::Flusher;
 use crate::hot::{Hot, HotView, Limits};
+use crate::maintain::Maintenance;
 use crate::metrics::Metrics;
 use crate::objects::Objects;
 use crate::store::{ORPHAN_AGE, Store};
@@ -33,6 +34,8 @@ const LEAVE: Duration = Duration::from_secs(5);
 pub struct Relay {
     door: Door,
     flusher: Flusher,
+    maintenance: Maintenance,
+    maintain_interval: Duration,
     shared: Arc<Shared>,
     writer: Writer,
     /// The log is this process's as long as it runs.
@@ -83,7 +86,7 @@ impl Relay {
         let identity = home.identity.clone();
         let store = Store::new(objects);
         let manifest = store.newest().await?;
-        store.sweep(&manifest, &identity.prefix(), ORPHAN_AGE).await?;
+        store.sweep(&manifest, Some(&identity.prefix()), ORPHAN_AGE).await?;
         let versions = store.versions_of_objects(&manifest).await;
         let limits = Limits {
             flush_rows: config.flush_rows,
@@ -115,19 +118,30 @@ impl Relay {
         let door = Door::bind(config.ingest, config.ingest_socket.as_deref()).await?;
         let writer = Writer::start(log, config.fsync, shared.clone(), rung);
         let writer = writer.map_err(WalError::Writer)?;
+        let name = format!("{}{started_ns:016x}", identity.prefix());
+        let maintenance =
+            Maintenance::new(store.clone(), name.clone(), config.retention, config.delete_after);
         let flusher = Flusher {
             shared: shared.clone(),
             store,
             prefix: identity.prefix(),
-            name: format!("{}{started_ns:016x}", identity.prefix()),
+            name,
             files_named: 0,
             linger: config.linger,
             interval_ns: limits.flush_interval_ns,
             pending: None,
             replaced: VecDeque::new(),
         };
-        let shutdown_timeout = config.shutdown_timeout;
-        Ok(Self { door, flusher, shared, writer, home, shutdown_timeout })
+        Ok(Self {
+            door,
+            flusher,
+            maintenance,
+            maintain_interval: config.maintain_interval,
+            shared,
+            writer,
+            home,
+            shutdown_timeout: config.shutdown_timeout,
+        })
     }
 
     /// The TCP address of the Flight service.
@@ -157,11 +171,14 @@ impl Relay {
         let served = {
             let serve = self.door.serve(self.shared.clone(), stop.clone());
             let flush = self.flusher.run(&flush_stop);
+            let maintain = self.maintenance.run(&self.shared, self.maintain_interval, &flush_stop);
+            // The two end together, when they are told to.
+            let flush = async { tokio::join!(flush, maintain) };
             tokio::pin!(serve, flush);
             tokio::select! {
                 served = &mut serve => { stop.cancel(); served }
                 () = self.writer.ended() => { stop.cancel(); Err(writer_ended()) }
-                () = &mut flush => {
+                _ = &mut flush => {
                     // Nothing more is taken; what was is acknowledged once it is on disk.
                     self.shared.close();
                     self.shared.room.notify_waiters();
@@ -239,6 +256,20 @@ impl Shared {
             self.objects().flushed(objects_up_to);
             hot.flushed(Arc::new(manifest), now_ns());
             hot.store_problem(None);
+            self.measure(&hot);
+        }
+        self.bell.ring();
+        self.room.notify_waiters();
+    }
+
+    /// A manifest that no flush of ours wrote takes force, if it is newer.
+    pub(crate) fn adopt(&self, manifest: &Manifest) {
+        {
+            let mut hot = self.hot();
+            if manifest.version <= hot.manifest().version {
+                return;
+            }
+            hot.flushed(Arc::new(manifest.clone()), now_ns());
             self.measure(&hot);
         }
         self.bell.ring();

@@ -1,5 +1,5 @@
-//! The order of rows in a file: one sorted batch for each hour of `time`, with one dictionary a
-//! column.
+//! Which rows share a file, and their order in it: a file for each hour of `time`, allows apart from
+//! denies, since these are kept for longer.
 //!
 //! The order makes equal values neighbours where that saves most. Pods of a workload share nearly
 //! all their labels, so the workloads of both ends come before their pods. In between stands what
@@ -7,19 +7,17 @@
 //! comes again, in the same order, in the rows of the rest. Then the connection; time last. Other
 //! orders weighed up to 4 bytes a row more in `benches/ingest.rs`.
 
-use std::sync::Arc;
-
-use arrow::array::{
-    Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, StringArray, UInt32Array,
-};
-use arrow::compute::{concat, take};
-use arrow::datatypes::{DataType, Int32Type, TimestampNanosecondType, UInt16Type};
+use arrow::array::{Array as _, AsArray, RecordBatch, UInt32Array};
+use arrow::datatypes::{TimestampNanosecondType, UInt16Type};
 use arrow::error::ArrowError;
-use rustc_hash::FxHashMap;
+use weir_flow::manifest::Verdicts;
 use weir_flow::schema::stored_schema;
+use weir_flow::values::Verdict;
+
+use crate::columns::{Column, Columns, NULL};
 
 /// Columns in which a file is sorted, within its hour; the last two are numbers.
-pub const ORDER: &[&str] = &[
+pub(crate) const ORDER: &[&str] = &[
     "verdict",
     "source_workload",
     "destination_workload",
@@ -35,50 +33,61 @@ pub const ORDER: &[&str] = &[
 ];
 
 /// Rows of more hours than this share files: only broken clocks spread so far.
-const MAX_FILES: usize = 64;
+const MAX_HOURS: usize = 64;
 const HOUR_NS: i64 = 3600 * 1_000_000_000;
 
-/// One batch for each hour, oldest first, sorted by [`ORDER`].
+/// The rows of one file.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) verdicts: Verdicts,
+    /// Sorted by [`ORDER`].
+    pub(crate) columns: Columns,
+}
+
+/// The rows of the batches by file, oldest hour first.
 ///
 /// # Errors
 /// The batches are not of the stored schema, or hold more than an Arrow array can.
-pub fn partitions(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, ArrowError> {
-    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    if rows == 0 {
+pub(crate) fn partitions(batches: &[RecordBatch]) -> Result<Vec<Part>, ArrowError> {
+    if batches.iter().all(|batch| batch.num_rows() == 0) {
         return Ok(Vec::new());
     }
-    let schema = stored_schema();
-    let mut columns = Vec::with_capacity(schema.fields().len());
-    for index in 0..schema.fields().len() {
-        let arrays: Vec<&dyn Array> =
-            batches.iter().map(|batch| batch.column(index).as_ref()).collect();
-        columns.push(match arrays[0].data_type() {
-            DataType::Dictionary(..) => unify(&arrays)?,
-            _ => concat(&arrays)?,
-        });
-    }
-    let all = RecordBatch::try_new(schema, columns)?;
-    let order = order(&all);
+    let all = Columns::merge(&stored_schema(), batches)?;
     let mut parts = Vec::new();
-    for part in order.chunk_by(|a, b| a.part == b.part) {
-        let indices = UInt32Array::from_iter_values(part.iter().map(|row| row.row));
-        let columns = all
-            .columns()
-            .iter()
-            .map(|column| take(column, &indices, None))
-            .collect::<Result<Vec<_>, _>>()?;
-        parts.push(RecordBatch::try_new(all.schema(), columns)?);
+    for part in order(&all)?.chunk_by(|a, b| a.part == b.part) {
+        let rows = UInt32Array::from_iter_values(part.iter().map(|row| row.row));
+        let denies = part.first().is_some_and(|row| row.part % 2 == 1);
+        let verdicts = if denies { Verdicts::Deny } else { Verdicts::Allow };
+        parts.push(Part { verdicts, columns: all.take(&rows)? });
     }
     Ok(parts)
 }
 
 /// Least `time` and greatest `end_time`.
-pub fn time_range(batch: &RecordBatch) -> (i64, i64) {
-    let values =
-        |index: usize| batch.column(index).as_primitive::<TimestampNanosecondType>().values();
-    let least = values(0).iter().copied().min().unwrap_or(0);
-    let greatest = values(1).iter().copied().max().unwrap_or(0);
-    (least, greatest)
+///
+/// # Errors
+/// A column is missing.
+pub(crate) fn time_range(columns: &Columns) -> Result<(i64, i64), ArrowError> {
+    let least = times(columns, "time")?.iter().copied().min();
+    let greatest = times(columns, "end_time")?.iter().copied().max();
+    Ok((least.unwrap_or(0), greatest.unwrap_or(0)))
+}
+
+/// Whether rows are in the order of a file.
+///
+/// # Errors
+/// A column is missing.
+pub(crate) fn is_sorted(columns: &Columns) -> Result<bool, ArrowError> {
+    let rows = order_keys(columns)?;
+    Ok(rows.is_sorted_by_key(|row| (row.part, row.key, row.time)))
+}
+
+/// A column of times.
+fn times<'a>(columns: &'a Columns, name: &str) -> Result<&'a [i64], ArrowError> {
+    match columns.column(name)? {
+        Column::Plain(array) => Ok(array.as_primitive::<TimestampNanosecondType>().values()),
+        _ => Err(ArrowError::SchemaError(format!("column {name} is no time"))),
+    }
 }
 
 /// What a row is sorted by. Fields are compared in order.
@@ -103,30 +112,34 @@ impl Key {
     }
 }
 
-fn order(all: &RecordBatch) -> Vec<SortRow> {
-    let mut rows = parts(all);
+fn order(all: &Columns) -> Result<Vec<SortRow>, ArrowError> {
+    let mut rows = order_keys(all)?;
+    rows.sort_unstable();
+    Ok(rows)
+}
+
+fn order_keys(all: &Columns) -> Result<Vec<SortRow>, ArrowError> {
+    let mut rows = parts(all)?;
     for name in ORDER {
-        let Some(column) = all.column_by_name(name) else { continue };
-        match column.data_type() {
-            // One dictionary, sorted: its keys are ranks.
-            DataType::Dictionary(..) => {
-                let keys = column.as_dictionary::<Int32Type>();
-                let bits = bits_for(keys.values().len() as u64);
-                for (row, rank) in rows.iter_mut().zip(keys.keys_iter()) {
-                    row.key.push(rank.map_or(0, |rank| rank as u64 + 1), bits);
+        match all.column(name)? {
+            // The values are sorted: keys are ranks.
+            Column::Text { values, keys } => {
+                let bits = bits_for(values.len() as u64);
+                for (row, &rank) in rows.iter_mut().zip(keys) {
+                    row.key.push(if rank == NULL { 0 } else { u64::from(rank) + 1 }, bits);
                 }
             }
-            DataType::UInt16 => {
-                for (row, port) in rows.iter_mut().zip(column.as_primitive::<UInt16Type>()) {
+            Column::Plain(array) => {
+                // The time is compared by itself.
+                let Some(ports) = array.as_primitive_opt::<UInt16Type>() else { continue };
+                for (row, port) in rows.iter_mut().zip(ports) {
                     row.key.push(port.map_or(0, |port| u64::from(port) + 1), 17);
                 }
             }
-            // The time is compared by itself.
-            _ => {}
+            Column::Lists { .. } => {}
         }
     }
-    rows.sort_unstable();
-    rows
+    Ok(rows)
 }
 
 /// Bits that hold 0..=`greatest`; at least one, so that shifts stay below a word.
@@ -134,71 +147,31 @@ fn bits_for(greatest: u64) -> u32 {
     (u64::BITS - greatest.leading_zeros()).max(1)
 }
 
-/// Every row with its time and its part, which is its hour as long as there are not too many.
-fn parts(all: &RecordBatch) -> Vec<SortRow> {
-    let times = all.column(0).as_primitive::<TimestampNanosecondType>().values();
+/// Every row with its time and its part: twice the number of its hour, as long as there are not too
+/// many, and one more for denies.
+fn parts(all: &Columns) -> Result<Vec<SortRow>, ArrowError> {
+    let times = times(all, "time")?;
+    let Column::Text { values, keys } = all.column("verdict")? else {
+        return Err(ArrowError::SchemaError("column verdict is no text".into()));
+    };
+    let allow = values.iter().position(|verdict| verdict == Some(Verdict::Allow.as_str()));
+    let allow = allow.map(|rank| rank as u32);
     let mut hours: Vec<i64> = times.iter().map(|time| time.div_euclid(HOUR_NS)).collect();
     hours.dedup();
     hours.sort_unstable();
     hours.dedup();
-    let hours_per_part = hours.len().div_ceil(MAX_FILES).max(1);
+    let hours_per_part = hours.len().div_ceil(MAX_HOURS).max(1);
     let mut known = (i64::MIN, 0);
-    (0u32..)
-        .zip(times)
-        .map(|(row, &time)| {
-            let hour = time.div_euclid(HOUR_NS);
-            if hour != known.0 {
-                let index = hours.partition_point(|&other| other < hour);
-                known = (hour, (index / hours_per_part) as u32);
-            }
-            SortRow { part: known.1, key: Key::default(), time, row }
-        })
-        .collect()
-}
-
-/// The arrays as one, with one sorted dictionary of the values that occur.
-fn unify(arrays: &[&dyn Array]) -> Result<ArrayRef, ArrowError> {
-    let mut ranks: FxHashMap<&str, i32> = FxHashMap::default();
-    let mut used_values = Vec::with_capacity(arrays.len());
-    for array in arrays {
-        let array = array.as_dictionary::<Int32Type>();
-        let values = array.values().as_string::<i32>();
-        let mut used = vec![false; values.len()];
-        for key in array.keys_iter().flatten() {
-            used[key] = true;
+    let row = |((row, &time), &verdict): ((u32, &i64), &u32)| {
+        let hour = time.div_euclid(HOUR_NS);
+        if hour != known.0 {
+            let index = hours.partition_point(|&other| other < hour);
+            known = (hour, (index / hours_per_part) as u32);
         }
-        for (index, _) in used.iter().enumerate().filter(|(_, used)| **used) {
-            ranks.entry(values.value(index)).or_insert(0);
-        }
-        used_values.push((values, used));
-    }
-    let mut sorted: Vec<&str> = ranks.keys().copied().collect();
-    sorted.sort_unstable();
-    for (rank, value) in (0..).zip(&sorted) {
-        ranks.insert(value, rank);
-    }
-    let all_keys: Vec<&dyn Array> = arrays
-        .iter()
-        .map(|array| array.as_dictionary::<Int32Type>().keys() as &dyn Array)
-        .collect();
-    let old = concat(&all_keys)?;
-    let old = old.as_primitive::<Int32Type>();
-    let mut keys = Vec::with_capacity(old.len());
-    for (array, (values, used)) in arrays.iter().zip(used_values) {
-        let new: Vec<i32> = used
-            .iter()
-            .enumerate()
-            .map(|(index, used)| if *used { ranks[values.value(index)] } else { 0 })
-            .collect();
-        let array = array.as_dictionary::<Int32Type>();
-        // What lies under a null is anything.
-        keys.extend(array.keys().values().iter().map(|&key| {
-            usize::try_from(key).ok().and_then(|key| new.get(key)).copied().unwrap_or(0)
-        }));
-    }
-    let keys = Int32Array::try_new(keys.into(), old.nulls().cloned())?;
-    let values: StringArray = StringArray::from_iter_values(sorted);
-    Ok(Arc::new(DictionaryArray::try_new(keys, Arc::new(values))?))
+        let part = 2 * known.1 + u32::from(Some(verdict) != allow);
+        SortRow { part, key: Key::default(), time, row }
+    };
+    Ok((0..).zip(times).zip(keys).map(row).collect())
 }
 
 #[cfg(test)]

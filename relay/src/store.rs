@@ -7,16 +7,17 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use weir_flow::manifest::{
-    DataFile, FLOWS_PREFIX, FlushedUpTo, LOSS_PREFIX, MANIFEST_PREFIX, MANIFESTS_KEPT, Manifest,
-    OBJECTS_PREFIX, StoredUpTo,
+    DataFile, EDGES_PREFIX, FLOWS_PREFIX, FlushedUpTo, LOSS_PREFIX, MANIFEST_PREFIX,
+    MANIFESTS_KEPT, Manifest, OBJECTS_PREFIX, StoredUpTo,
 };
 use weir_flow::schema::loss::LossRow;
 use weir_flow::schema::objects::ObjectVersion;
 
 use crate::error::StoreError;
+use crate::parts::EncodedFile;
 use crate::senders::FORGET_AFTER_NS;
 
 /// Files of tables that are merged below this size are made into one when there are enough of them.
@@ -50,7 +51,7 @@ pub(crate) struct Change<'a> {
 /// The objects of one store.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
-    objects: Arc<dyn ObjectStore>,
+    pub(crate) objects: Arc<dyn ObjectStore>,
 }
 
 impl Store {
@@ -87,6 +88,21 @@ impl Store {
             .await
             .map(drop)
             .map_err(|source| StoreError::Object { what: format!("cannot write {path}"), source })
+    }
+
+    /// Writes a file of flows and its roll-up.
+    pub(crate) async fn put_encoded(&self, encoded: &EncodedFile) -> Result<(), StoreError> {
+        self.put(&encoded.file.path, encoded.body.clone()).await?;
+        match &encoded.file.edges {
+            Some(edges) => self.put(&edges.path, encoded.edges.clone()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A whole object.
+    pub(crate) async fn get(&self, path: &str) -> Result<Bytes, StoreError> {
+        let failed = |source| StoreError::Object { what: format!("cannot read {path}"), source };
+        self.objects.get(&Path::from(path)).await.map_err(failed)?.bytes().await.map_err(failed)
     }
 
     /// Deletes an object that nobody reads any more. Best effort: the next start sweeps the rest.
@@ -156,10 +172,7 @@ impl Store {
     }
 
     async fn read(&self, path: &str) -> Result<ParquetRecordBatchReader, StoreError> {
-        let failed = |source| StoreError::Object { what: format!("cannot read {path}"), source };
-        let body = self.objects.get(&Path::from(path)).await.map_err(failed)?;
-        let body = body.bytes().await.map_err(failed)?;
-        Ok(ParquetRecordBatchReaderBuilder::try_new(body)?.build()?)
+        Ok(ParquetRecordBatchReaderBuilder::try_new(self.get(path).await?)?.build()?)
     }
 
     /// Makes a change count. `known` is the manifest last seen; if somebody else wrote a newer one,
@@ -170,19 +183,35 @@ impl Store {
         change: Change<'_>,
         certain: bool,
     ) -> Result<Manifest, StoreError> {
-        let mut base = if certain { known.clone() } else { self.newest().await? };
+        let base = if certain { known.clone() } else { self.newest().await? };
+        let is_done = |base: &Manifest| is_in(base, change);
+        let next = |base: &Manifest| Some(succeed(base, change));
+        Ok(self.change(&base, is_done, next).await?.unwrap_or(base))
+    }
+
+    /// Writes the manifest after `known`, or after newer ones that others wrote: what `next` makes of
+    /// it, unless `is_done` already. `None` if `next` gives up. An error may come after the manifest
+    /// was written.
+    pub(crate) async fn change(
+        &self,
+        known: &Manifest,
+        is_done: impl Fn(&Manifest) -> bool,
+        next: impl Fn(&Manifest) -> Option<Manifest>,
+    ) -> Result<Option<Manifest>, StoreError> {
+        let mut base = known.clone();
         loop {
-            if is_in(&base, change) {
-                return Ok(base);
+            if is_done(&base) {
+                return Ok(Some(base));
             }
-            let next = succeed(&base, change);
+            let Some(mut next) = next(&base) else { return Ok(None) };
+            next.version = base.version + 1;
             let path = Manifest::path(next.version);
             let body = serde_json::to_vec(&next)
                 .map_err(|source| StoreError::Manifest { path: path.clone(), source })?;
             let options = PutOptions::from(PutMode::Create);
             let put = self.objects.put_opts(&path.as_str().into(), body.into(), options).await;
             match put {
-                Ok(_) if self.newest_version().await? <= next.version => return Ok(next),
+                Ok(_) if self.newest_version().await? <= next.version => return Ok(Some(next)),
                 // Somebody was faster; or so much faster that the version of the past that we took
                 // for the newest is deleted, and what we wrote in its wake is in force for nobody.
                 Ok(_) | Err(Error::AlreadyExists { .. }) => base = self.newest().await?,
@@ -212,27 +241,16 @@ impl Store {
     pub(crate) async fn sweep(
         &self,
         manifest: &Manifest,
-        prefix: &str,
+        prefix: Option<&str>,
         age: Duration,
     ) -> Result<(), StoreError> {
         let before = SystemTime::now() - age;
-        let files = manifest.files.iter().chain(&manifest.objects).chain(&manifest.loss);
-        let named: HashSet<&str> = files.map(|file| file.path.as_str()).collect();
-        let failed = |source| StoreError::Object { what: "cannot list files".into(), source };
-        let mut left = Vec::new();
-        for table in [FLOWS_PREFIX, OBJECTS_PREFIX, LOSS_PREFIX] {
-            let table = Path::from(table);
-            let mut listed = self.objects.list(Some(&table));
-            while let Some(object) = listed.try_next().await.map_err(failed)? {
-                let name = object.location.filename().unwrap_or_default();
-                let is_orphan =
-                    name.starts_with(prefix) || SystemTime::from(object.last_modified) <= before;
-                if is_orphan && !named.contains(object.location.as_ref()) {
-                    left.push(object);
-                }
+        for object in self.unnamed(manifest).await? {
+            let name = object.location.filename().unwrap_or_default();
+            let is_ours = prefix.is_some_and(|prefix| name.starts_with(prefix));
+            if !is_ours && SystemTime::from(object.last_modified) > before {
+                continue;
             }
-        }
-        for object in left {
             tracing::warn!(path = %object.location, bytes = object.size, "deleting a data file that no manifest names");
             self.objects.delete(&object.location).await.map_err(|source| StoreError::Object {
                 what: format!("cannot delete {}", object.location),
@@ -244,6 +262,31 @@ impl Store {
 
     async fn newest_version(&self) -> Result<u64, StoreError> {
         Ok(self.versions().await?.into_iter().max().unwrap_or(0))
+    }
+
+    /// Data files that the manifest does not name, not even as removed.
+    pub(crate) async fn unnamed(&self, manifest: &Manifest) -> Result<Vec<ObjectMeta>, StoreError> {
+        let files = manifest.files.iter().chain(&manifest.objects).chain(&manifest.loss);
+        let edges = manifest.files.iter().filter_map(|file| file.edges.as_ref());
+        let removed = manifest.removed.iter().map(|removed| &removed.path);
+        let named: HashSet<&str> = files
+            .map(|file| &file.path)
+            .chain(edges.map(|edges| &edges.path))
+            .chain(removed)
+            .map(String::as_str)
+            .collect();
+        let failed = |source| StoreError::Object { what: "cannot list files".into(), source };
+        let mut unnamed = Vec::new();
+        for prefix in [FLOWS_PREFIX, EDGES_PREFIX, OBJECTS_PREFIX, LOSS_PREFIX] {
+            let prefix = Path::from(prefix);
+            let mut listed = self.objects.list(Some(&prefix));
+            while let Some(object) = listed.try_next().await.map_err(failed)? {
+                if !named.contains(object.location.as_ref()) {
+                    unnamed.push(object);
+                }
+            }
+        }
+        Ok(unnamed)
     }
 
     async fn versions(&self) -> Result<Vec<u64>, StoreError> {
@@ -262,7 +305,9 @@ impl Store {
 fn is_in(base: &Manifest, change: Change<'_>) -> bool {
     let is_flushed = change.flushed.is_some_and(|new| {
         base.flushed.iter().any(|flushed| {
-            flushed.relay_epoch == new.relay_epoch && flushed.position >= new.position
+            flushed.relay_epoch == new.relay_epoch
+                && flushed.position >= new.position
+                && flushed.loss_position >= new.loss_position
         })
     });
     is_flushed || change.objects.is_some_and(|new| base.objects.contains(&new.file))
@@ -301,6 +346,7 @@ fn succeed(base: &Manifest, change: Change<'_>) -> Manifest {
         loss: merge(&base.loss, change.loss),
         stored: furthest.into_values().cloned().collect(),
         flushed: others.chain(change.flushed).cloned().collect(),
+        removed: base.removed.clone(),
     }
 }
 

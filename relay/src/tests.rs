@@ -6,9 +6,13 @@ mod follow;
 mod ingest;
 mod objects;
 mod pair;
+mod proxy;
+mod python;
+mod readers;
 mod restart;
+mod s3;
 mod storage;
-mod store;
+pub(crate) mod store;
 
 use std::ops::Range;
 use std::path::Path;

@@ -11,6 +11,7 @@ mod query;
 mod relay;
 mod sql;
 mod status;
+mod store;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,9 @@ pub(crate) enum Command {
     /// Work with policies.
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Work on a store.
+    #[command(subcommand)]
+    Store(store::Store),
     /// Measure.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -56,6 +60,7 @@ impl Command {
             Self::Sql(sql) => block_on(sql.run()),
             Self::Status(status) => block_on(status.run()),
             Self::Interval(interval) => block_on(interval.run()),
+            Self::Store(store) => block_on(store.run()),
             Self::Bench(bench) => block_on(bench.run()),
             Self::Policy(policy) => policy.run(),
         }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use weir_relay::{Fsync, Relay, RelayConfig};
+use weir_relay::{Fsync, Relay, RelayConfig, Retention};
 use weir_service::settings::{self, Period};
 use weir_service::shutdown::Parts;
 
@@ -58,6 +58,22 @@ struct RelaySettings {
     /// Bytes in memory above which collectors wait [default: 536870912].
     #[arg(long, value_name = "BYTES")]
     hot_max_bytes: Option<usize>,
+    /// Age of allowed flows above which they are removed, such as 720h [default: kept].
+    #[arg(long, value_name = "TIME")]
+    retain: Option<Period>,
+    /// The same of denied and audited flows and of the loss ledger [default: kept].
+    #[arg(long, value_name = "TIME")]
+    retain_denies: Option<Period>,
+    /// Bytes of stored flows above which the oldest are removed, allows first [default: no limit].
+    #[arg(long, value_name = "BYTES")]
+    retain_bytes: Option<u64>,
+    /// How often the store is looked at for files to merge and to remove [default: 30s].
+    #[arg(long, value_name = "TIME")]
+    maintain_interval: Option<Period>,
+    /// How long files stay after they were merged or removed: longer than any query takes
+    /// [default: 20m].
+    #[arg(long, value_name = "TIME")]
+    delete_after: Option<Period>,
     /// Address of /metrics, /healthz and /readyz; none without it.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
@@ -113,6 +129,39 @@ impl RelaySettings {
         config.flush_interval =
             self.flush_interval.map_or(config.flush_interval, |period| period.0);
         config.hot_max_bytes = self.hot_max_bytes.unwrap_or(config.hot_max_bytes);
+        let period = |period: Option<Period>| {
+            period.map(|period| u64::try_from(period.0.as_nanos()).unwrap_or(u64::MAX))
+        };
+        config.retention = Retention {
+            allows_ns: period(self.retain),
+            denies_ns: period(self.retain_denies),
+            bytes: self.retain_bytes,
+        };
+        config.maintain_interval =
+            self.maintain_interval.map_or(config.maintain_interval, |period| period.0);
+        config.delete_after = self.delete_after.map_or(config.delete_after, |period| period.0);
         Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// The documented file is read, and has every key there is.
+    #[test]
+    fn the_example_is_whole() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/relay.yaml");
+        let settings = settings::merge(RelaySettings::default(), Some(Path::new(path))).unwrap();
+        let keys = serde_json::to_value(&settings).unwrap();
+        let missing: Vec<&String> = (keys.as_object().unwrap().iter())
+            .filter(|(_, value)| value.is_null())
+            .map(|(key, _)| key)
+            .collect();
+        assert!(missing.is_empty(), "{path} does not show {missing:?}");
+        let config = settings.into_config().unwrap();
+        assert!(config.retention.denies_ns > config.retention.allows_ns);
     }
 }

@@ -3,6 +3,7 @@
 
 #[macro_use]
 mod table;
+mod conform;
 pub mod edges;
 mod kind;
 pub mod loss;
@@ -15,6 +16,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 
+pub use conform::{FIXUPS, Fixup, conform};
 pub use kind::{
     Kind, LabelMap, Labels, Names, Policies, Text, TextOrNull, TimestampNs, TimestampNsOrNull,
     UInt8OrNull, UInt16OrNull, UInt64, UInt64OrNull,

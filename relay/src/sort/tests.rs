@@ -2,20 +2,22 @@ use weir_flow::Flow;
 use weir_flow::schema::FlowBuilder;
 
 use super::*;
-use crate::tests::flows::{HOUR, flow};
+use crate::tests::flows::{HOUR, flow, flows_of};
 
+/// Allows, but for what `change` says.
 fn batch(numbers: impl IntoIterator<Item = u64>, change: impl Fn(&mut Flow)) -> RecordBatch {
     let mut builder = FlowBuilder::default();
     for number in numbers {
         let mut flow = flow(number);
+        flow.verdict = "allow".into();
         change(&mut flow);
         builder.append(&flow);
     }
     builder.finish()
 }
 
-fn sorted(batch: &RecordBatch) -> bool {
-    Flow::read(batch).unwrap().is_sorted_by_key(|flow| {
+fn sorted(part: &Part) -> bool {
+    flows_of(&part.columns).is_sorted_by_key(|flow| {
         (
             flow.verdict.clone(),
             flow.source_workload.clone(),
@@ -42,34 +44,47 @@ fn batches_with_other_dictionaries_become_one_sorted_one() {
     let parts = partitions(&batches).unwrap();
     assert_eq!(parts.len(), 1);
     assert!(sorted(&parts[0]));
-    let mut rows = Flow::read(&parts[0]).unwrap();
+    let mut rows = flows_of(&parts[0].columns);
     rows.sort_by_key(|flow| flow.count);
     let before: Vec<Flow> = batches.iter().flat_map(|batch| Flow::read(batch).unwrap()).collect();
     assert_eq!(rows, before);
-    let workloads = parts[0].column_by_name("destination_workload").unwrap();
-    let workloads = workloads.as_dictionary::<Int32Type>().values().as_string::<i32>();
-    assert_eq!(workloads.iter().flatten().collect::<Vec<_>>(), ["a", "redis"]);
-    assert_eq!(time_range(&parts[0]), (HOUR, flow(599).end_time.0));
+    assert_eq!(time_range(&parts[0].columns).unwrap(), (HOUR, flow(599).end_time.0));
 }
 
 #[test]
-fn slices_and_values_nobody_uses() {
+fn slices_keep_their_rows() {
     let whole = batch(0..100, |_| {});
     let parts = partitions(&[whole.slice(10, 5), whole.slice(40, 3)]).unwrap();
-    let mut counts: Vec<u64> = Flow::read(&parts[0]).unwrap().iter().map(|f| f.count).collect();
-    counts.sort_unstable();
-    assert_eq!(counts, [10, 11, 12, 13, 14, 40, 41, 42]);
-    let sources = parts[0].column_by_name("source_pod").unwrap();
-    assert_eq!(sources.as_dictionary::<Int32Type>().values().len(), 8);
+    let mut rows = flows_of(&parts[0].columns);
+    rows.sort_by_key(|flow| flow.count);
+    let expected: Vec<Flow> = Flow::read(&whole)
+        .unwrap()
+        .into_iter()
+        .filter(|f| matches!(f.count, 10..15 | 40..43))
+        .collect();
+    assert_eq!(rows, expected);
+}
+
+#[test]
+fn denies_and_audits_are_apart_from_allows() {
+    let mixed = batch(0..90, |flow| {
+        flow.verdict = ["allow", "deny", "audit"][(flow.count % 3) as usize].into();
+    });
+    let parts = partitions(&[mixed]).unwrap();
+    let classes: Vec<_> = parts.iter().map(|part| (part.verdicts, part.columns.rows)).collect();
+    assert_eq!(classes, [(Verdicts::Allow, 30), (Verdicts::Deny, 60)]);
+    assert!(flows_of(&parts[0].columns).iter().all(|flow| flow.verdict == "allow"));
+    let only_denies = batch(0..10, |flow| flow.verdict = "deny".into());
+    assert_eq!(partitions(&[only_denies]).unwrap()[0].verdicts, Verdicts::Deny);
 }
 
 #[test]
 fn each_hour_is_apart() {
     let across = batch(0..100, |flow| flow.time.0 += HOUR_NS - 50 * 1_000_003);
     let parts = partitions(&[across]).unwrap();
-    assert_eq!(parts.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [50, 50]);
-    assert!(time_range(&parts[0]).0 < HOUR + HOUR_NS);
-    assert!(time_range(&parts[1]).0 >= HOUR + HOUR_NS);
+    assert_eq!(parts.iter().map(|part| part.columns.rows).collect::<Vec<_>>(), [50, 50]);
+    assert!(time_range(&parts[0].columns).unwrap().0 < HOUR + HOUR_NS);
+    assert!(time_range(&parts[1].columns).unwrap().0 >= HOUR + HOUR_NS);
     assert!(parts.iter().all(sorted));
 }
 
@@ -83,8 +98,8 @@ fn broken_clocks_do_not_make_thousands_of_files() {
         }
     });
     let parts = partitions(&[spread]).unwrap();
-    assert!(parts.len() <= MAX_FILES);
-    assert_eq!(parts.iter().map(RecordBatch::num_rows).sum::<usize>(), 1000);
+    assert!(parts.len() <= MAX_HOURS);
+    assert_eq!(parts.iter().map(|part| part.columns.rows).sum::<usize>(), 1000);
     assert_eq!(partitions(&[]).unwrap().len(), 0);
 }
 

@@ -84,7 +84,7 @@ async fn old_manifests_and_unnamed_files_go() {
     for left in ["ours-1", "others-1"] {
         store.put(&file(left).path, Bytes::from_static(b"x")).await.unwrap();
     }
-    store.sweep(&manifest, "ours-", ORPHAN_AGE).await.unwrap();
+    store.sweep(&manifest, Some("ours-"), ORPHAN_AGE).await.unwrap();
     let listed = async || {
         let prefix = Path::from(FLOWS_PREFIX);
         store.objects.list(Some(&prefix)).try_collect::<Vec<_>>().await.unwrap()
@@ -92,7 +92,7 @@ async fn old_manifests_and_unnamed_files_go() {
     let files = listed().await;
     assert_eq!(files.len(), 21);
     assert!(!files.iter().any(|object| object.location.as_ref() == file("ours-1").path));
-    store.sweep(&manifest, "ours-", Duration::ZERO).await.unwrap();
+    store.sweep(&manifest, Some("ours-"), Duration::ZERO).await.unwrap();
     assert_eq!(listed().await.len(), 20);
 }
 

@@ -1,11 +1,22 @@
 //! Rows for tests.
 
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use weir_flow::Flow;
 use weir_flow::schema::{LabelMap, TimestampNs};
 use weir_flow::values::PolicyRule;
 
+use crate::columns::Columns;
+use crate::encode::{Shape, encode_columns};
+
 /// 2023-11-14T22:00:00Z.
 pub(crate) const HOUR: i64 = 1_699_999_200_000_000_000;
+
+/// What a file of the columns has, in its order.
+pub(crate) fn flows_of(columns: &Columns) -> Vec<Flow> {
+    let file = encode_columns(columns, &Shape::FLUSHED).unwrap();
+    let batches = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    batches.flat_map(|batch| Flow::read(&batch.unwrap()).unwrap()).collect()
+}
 
 /// A row that is told apart from every other by `number`: it is its `count`.
 pub(crate) fn flow(number: u64) -> Flow {

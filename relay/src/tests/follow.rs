@@ -77,7 +77,8 @@ async fn a_slow_follower_is_told_what_it_missed() {
     for sequence in 1..=BATCHES {
         relay.client.send(&[(id(sequence), rows(0..1_000))]).await.unwrap();
     }
-    until("all is stored", async || relay.client.status().await.hot_rows == 0).await;
+    // What a flush leaves may be too little for another.
+    until("it is stored", async || relay.client.status().await.hot_rows < 5_000).await;
     relay.client.send(&[(id(BATCHES + 1), rows(0..1))]).await.unwrap();
     let mut positions = Vec::new();
     while positions.last() != Some(&(BATCHES + 1)) {

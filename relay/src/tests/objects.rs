@@ -69,7 +69,7 @@ async fn versions_are_kept_once_and_a_restarted_relay_knows_them() {
     send(&relay, &[(of(1, None), vec![version("c", 30, Some("one"))])]).await;
     relay.stop().await.unwrap();
     let manifest = StoreReader::new(folder.path()).newest();
-    assert_eq!((manifest.files.len(), manifest.objects.len()), (1, 2));
+    assert_eq!((manifest.files.len(), manifest.objects.len()), (2, 2));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use arrow::array::AsArray as _;
 use arrow::datatypes::{Int32Type, TimestampNanosecondType};
 use parquet::basic::Encoding;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use weir_flow::manifest::Verdicts;
 use weir_flow::wire::{BatchId, HotTicket};
 
 use super::client::{StoreReader, counts, id};
@@ -31,14 +32,22 @@ async fn rows_are_flushed_when_there_are_enough() {
     relay.client.send(&[(id(2), rows(9..12))]).await.unwrap();
     until("all is stored", async || relay.client.status().await.hot_rows == 0).await;
     let status = relay.client.status().await;
-    assert_eq!((status.stored_rows, status.stored_files), (12, 1));
+    assert_eq!((status.stored_rows, status.stored_files), (12, 2));
     let mut store = StoreReader::new(folder.path());
     let manifest = store.newest();
     assert_eq!(manifest.version, 1);
-    let file = &manifest.files[0];
-    assert!(file.path.starts_with("flows/date=2023-11-14/hour=22/"), "{}", file.path);
-    let size = std::fs::metadata(folder.path().join(&file.path)).unwrap().len();
-    assert_eq!((file.size_bytes, status.stored_bytes), (size, size));
+    let size = |path: &str| std::fs::metadata(folder.path().join(path)).unwrap().len();
+    for file in &manifest.files {
+        assert!(file.path.starts_with("flows/date=2023-11-14/hour=22/"), "{}", file.path);
+        assert_eq!(file.size_bytes, size(&file.path));
+        let edges = file.edges.as_ref().unwrap();
+        assert!(edges.path.starts_with("edges_1m/date=2023-11-14/hour=22/"), "{}", edges.path);
+        assert_eq!(edges.size_bytes, size(&edges.path));
+    }
+    let verdicts: Vec<Verdicts> = manifest.files.iter().map(|file| file.verdicts).collect();
+    assert_eq!(verdicts, [Verdicts::Allow, Verdicts::Deny]);
+    let sizes = manifest.files.iter().map(|file| file.size_bytes);
+    assert_eq!(status.stored_bytes, sizes.sum::<u64>());
     assert_eq!(visible(&relay.client, &mut store).await, (0..12).collect::<Vec<_>>());
     relay.stop().await.unwrap();
 }
@@ -236,7 +245,8 @@ async fn files_are_apart_by_hour_sorted_and_encoded() {
     let store = StoreReader::new(folder.path());
     let files = store.newest().files;
     let hours: Vec<&str> = files.iter().map(|file| &file.path[..30]).collect();
-    assert_eq!(hours, ["flows/date=2023-11-14/hour=22/", "flows/date=2023-11-14/hour=23/"]);
+    let hour = |hour: u8| format!("flows/date=2023-11-14/hour={hour}/");
+    assert_eq!(hours, [hour(22), hour(22), hour(23), hour(23)]);
     for file in &files {
         let batches = store.batches(&file.path);
         let times: Vec<i64> = batches
