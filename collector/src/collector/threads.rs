@@ -182,8 +182,7 @@ pub(super) fn scan(
         }
         health.set_lost("conntrack", "connections", scan.evicted);
         health.set_lost("denies", "kinds", stats.denies_evicted);
-        health.set_lost("verdicts", "connections", stats.allow_lost);
-        health.set_lost("deny_verdicts", "packets", stats.deny_table_failed);
+        health.set_lost("kernel", "verdicts", stats.allow_lost + stats.deny_table_failed);
         health.set_map_entries("conntrack", as_size(scan.connections_present));
         health.set_map_entries("denies", as_size(scan.denies_present));
         number += 1;
