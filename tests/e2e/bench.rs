@@ -1,4 +1,4 @@
-//! `weir bench network` measures what it says, and leaves nothing.
+//! `weir bench` measures what it says, and leaves nothing.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -46,4 +46,40 @@ fn a_measurement_that_is_told_to_end_leaves_nothing() {
     let status = wait_for("its end", || child.try_wait().unwrap());
     assert!(!status.success());
     assert_eq!(namespaces_of(id), 0);
+}
+
+/// The cells of a table's row that begins with that.
+fn cells<'a>(text: &'a str, begin: &str) -> Vec<&'a str> {
+    let row = text.lines().find(|line| line.starts_with(begin));
+    row.unwrap_or_else(|| panic!("{begin}: {text}")).split('|').map(str::trim).collect()
+}
+
+fn output_of(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn rows_are_brought_in_fast_and_steadily() {
+    let arguments = "bench ingest --rows=5000 --steady-seconds=1 --steady-rate=500 --collectors=5";
+    let text = output_of(&arguments.split(' ').collect::<Vec<_>>());
+    let through = cells(&text, "| 5000 |");
+    assert!(through[2].parse::<f64>().unwrap() > 0.0, "{text}");
+    let weir = cells(&text, "| Weir |");
+    assert!(weir[4].parse::<f64>().unwrap() > 1.0, "bytes a row: {text}");
+    // Batches of ten rows, each with a time until it was acknowledged.
+    let steady = text.lines().rev().find(|line| line.contains("| 10 |")).expect(&text);
+    let p99 = steady.split('|').nth(4).unwrap().trim();
+    assert!(p99.parse::<f64>().unwrap() > 0.0, "{text}");
+}
+
+#[test]
+fn a_burst_is_accounted_for() {
+    let text = output_of(&["bench", "burst", "--denies=50", "--rate=500", "--seconds=1"]);
+    for name in ["| burst |", "| flood |"] {
+        let cells = cells(&text, name);
+        assert_eq!((cells[6], cells[7]), ("0", "0"), "{text}");
+    }
+    assert_eq!(cells(&text, "| burst |")[3], "100", "{text}");
 }

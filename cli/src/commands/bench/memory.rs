@@ -17,6 +17,8 @@ const OPEN: std::ops::Range<u16> = 9_000..9_001;
 const FIRST_SOURCE: u16 = 1_024;
 /// Each flow has a packet that often.
 const ROUND: Duration = Duration::from_secs(5);
+/// Until what a start takes is given back.
+const SETTLE: Duration = Duration::from_secs(15);
 /// Packets between two pauses, so that their verdicts do not come all at once.
 const GROUP: usize = 160;
 
@@ -38,6 +40,7 @@ impl Memory {
         drop(others);
         let _open = node.open(OPEN)?;
         let usage = node.collector_usage()?;
+        tokio::time::sleep(SETTLE).await;
         let idle = usage.resident()?;
         let sender = node.sender(SERVER)?;
         let begun = Instant::now();

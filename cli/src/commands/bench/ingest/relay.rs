@@ -1,9 +1,11 @@
 //! A relay process with a store of its own.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::process::Command;
 use weir_flow::manifest::{DataFile, MANIFEST_PREFIX, Manifest};
 
 use crate::commands::bench::service::Service;
@@ -31,10 +33,34 @@ impl Relay {
         Feed::start(self.service.door("ingest")?, "bench", node)
     }
 
-    /// Stops it, which stores what is in memory; its processor time in all, and what is stored.
-    pub(super) async fn stop(self) -> anyhow::Result<(Duration, Stored)> {
+    /// Stops it, which stores what is in memory; its processor time in all, and the store.
+    pub(super) async fn stop(self) -> anyhow::Result<(Duration, Store)> {
         let cpu = self.service.stop().await?;
-        Ok((cpu, Stored::of(&self.store)?))
+        Ok((cpu, Store(self.store)))
+    }
+}
+
+/// A store that nobody uses.
+pub(super) struct Store(PathBuf);
+
+impl Store {
+    /// What is in it.
+    pub(super) fn stored(&self) -> anyhow::Result<Stored> {
+        Stored::of(&self.0)
+    }
+
+    /// Merges small files, as relays do while they run.
+    pub(super) async fn compact(&self) -> anyhow::Result<()> {
+        let status = Command::new(std::env::current_exe()?)
+            .args(["store", "compact", "--store"])
+            .arg(&self.0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .await?;
+        anyhow::ensure!(status.success(), "weir store compact ended with {status}");
+        Ok(())
     }
 }
 

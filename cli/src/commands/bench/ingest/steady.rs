@@ -73,7 +73,8 @@ pub(super) async fn measure(directory: &Path, load: Load) -> anyhow::Result<Figu
     }
     let wall = begun.elapsed();
     let latency = Samples::new(watch.stop());
-    let (all, stored) = relay.stop().await?;
+    let (all, store) = relay.stop().await?;
+    let stored = store.stored()?;
     let rows = (rounds * collectors * batch_rows) as u64;
     anyhow::ensure!(stored.rows == rows, "{} rows are stored of {rows}", stored.rows);
     anyhow::ensure!(latency.len() > 0, "no acknowledgement was seen");

@@ -20,6 +20,7 @@ pub(super) struct Through {
     acknowledged: Duration,
     wall: Duration,
     flushed: Stored,
+    compacted: Stored,
 }
 
 pub(super) async fn measure(directory: &Path, batches: &[RecordBatch]) -> anyhow::Result<Through> {
@@ -34,10 +35,15 @@ pub(super) async fn measure(directory: &Path, batches: &[RecordBatch]) -> anyhow
     feed.finish().await?;
     let acknowledged = begun.elapsed();
     let uplink_cpu = own_cpu_time()?.saturating_sub(uplink_cpu);
-    let (cpu, flushed) = relay.stop().await?;
+    let (cpu, store) = relay.stop().await?;
     let (relay_cpu, wall) = (cpu.saturating_sub(relay_cpu), begun.elapsed());
-    anyhow::ensure!(flushed.rows == rows as u64, "{} rows are stored of {rows}", flushed.rows);
-    Ok(Through { relay_cpu, uplink_cpu, acknowledged, wall, flushed })
+    let flushed = store.stored()?;
+    store.compact().await?;
+    let compacted = store.stored()?;
+    for stored in [flushed, compacted] {
+        anyhow::ensure!(stored.rows == rows as u64, "{} rows are stored of {rows}", stored.rows);
+    }
+    Ok(Through { relay_cpu, uplink_cpu, acknowledged, wall, flushed, compacted })
 }
 
 impl Through {
@@ -67,20 +73,23 @@ impl fmt::Display for Through {
         writeln!(
             f,
             "| rows | flows/s a core, relay | with the sending uplink | flows/s | \
-             all acknowledged after | files | bytes a flow | with roll-ups |"
+             all acknowledged after | bytes a flow | in files | compacted | in files | \
+             roll-ups besides |"
         )?;
-        writeln!(f, "|--:|--:|--:|--:|--:|--:|--:|--:|")?;
+        writeln!(f, "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
         writeln!(
             f,
-            "| {rows} | {:.0} | {:.0} | {:.0} | {:.2} s of {:.2} s | {} | {:.2} | {:.2} |",
+            "| {rows} | {:.0} | {:.0} | {:.0} | {:.2} s of {:.2} s | {:.2} | {} | {:.2} | {} | {:.2} |",
             rows / self.relay_cpu.as_secs_f64(),
             rows / both.as_secs_f64(),
             rows / self.wall.as_secs_f64(),
             self.acknowledged.as_secs_f64(),
             self.wall.as_secs_f64(),
-            self.flushed.files,
             self.flushed.bytes_a_row(),
-            (self.flushed.bytes + self.flushed.edge_bytes) as f64 / rows,
+            self.flushed.files,
+            self.compacted.bytes_a_row(),
+            self.compacted.files,
+            self.compacted.edge_bytes as f64 / rows,
         )
     }
 }
