@@ -4,8 +4,9 @@
 //! ring positions, table totals and ledger that they stand for, then the outbox has them, and only then
 //! is the kernel told that it may forget.
 //!
-//! When the disk is full, rows that wait for the relay go until there is room: the oldest allows
-//! first, then the oldest denies, never denies for allows.
+//! When the disk is full, allows that wait for the relay go until there is room, the oldest first.
+//! What finds none even then is kept in memory; only when that is full do the oldest denies go, for
+//! newer ones.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -371,7 +372,15 @@ impl Rows {
                 }
                 Err(error) if is_full(&error) => {
                     reason = DISK_FULL;
-                    if !self.outbox.lock().give_up_for(class, DISK_FULL) {
+                    let mut outbox = self.outbox.lock();
+                    if outbox.give_up_for(Class::Allows, DISK_FULL) {
+                        continue;
+                    }
+                    // Should the process end, the next one finds that it has no place and counts it.
+                    if outbox.make_room_in_memory(Class::Allows, bytes) {
+                        return (batch, Some(messages));
+                    }
+                    if !outbox.give_up_for(class, DISK_FULL) {
                         break;
                     }
                 }
@@ -407,7 +416,10 @@ impl Rows {
                 break Err(error);
             }
             match journal.append(step) {
-                Err(error) if is_full(&error) && self.outbox.lock().give_up_oldest(DISK_FULL) => {
+                Err(error)
+                    if is_full(&error)
+                        && self.outbox.lock().give_up_for(Class::Allows, DISK_FULL) =>
+                {
                     step.batches.truncate(batches);
                     let dropped = self.drop_segments(journal);
                     for (batch, messages) in made.iter_mut() {
