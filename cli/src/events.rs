@@ -20,6 +20,8 @@ pub(crate) struct Event {
     /// Its kind; empty if it is of the usual one.
     pub(crate) kind: String,
     pub(crate) data: String,
+    /// Where a stream that breaks off goes on; empty if it does not say.
+    pub(crate) id: String,
 }
 
 impl Events {
@@ -27,7 +29,7 @@ impl Events {
         Self { response, buffer: Vec::new(), searched: 0 }
     }
 
-    /// The next one; none at the end of the stream.
+    /// The next one, which may have an `id` and no data; none at the end of the stream.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Event>> {
         let mut event = Event::default();
         loop {
@@ -35,9 +37,10 @@ impl Events {
             match line.split_once(':') {
                 Some(("event", kind)) => kind.trim().clone_into(&mut event.kind),
                 Some(("data", data)) => event.data.push_str(data.trim_start()),
-                // Comments keep the connection alive, and positions are nobody's here.
+                Some(("id", id)) => id.trim().clone_into(&mut event.id),
+                // Comments keep the connection alive.
                 Some(_) => {}
-                None if event.data.is_empty() => event.kind.clear(),
+                None if event.data.is_empty() && event.id.is_empty() => event.kind.clear(),
                 None => return Ok(Some(event)),
             }
         }

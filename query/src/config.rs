@@ -15,6 +15,9 @@ pub struct QueryConfig {
     pub relays: Vec<String>,
     /// The store that the relays write. Default: directory `data`.
     pub store: Location,
+    /// Whether aggregates over `flows` are answered from roll-ups where these say the same. Default:
+    /// true.
+    pub roll_ups: bool,
     /// What queries may use.
     pub limits: Limits,
 }
@@ -25,6 +28,7 @@ impl Default for QueryConfig {
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             relays: vec!["http://127.0.0.1:4246".into()],
             store: "data".into(),
+            roll_ups: true,
             limits: Limits::default(),
         }
     }

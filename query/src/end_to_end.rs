@@ -59,6 +59,7 @@ async fn acknowledged_rows_are_found_exactly_once_while_the_relay_writes_files()
         relays: vec![format!("unix://{}", socket.display())],
         store: store.path().into(),
         limits: Limits { threads: 2, ..Limits::default() },
+        ..QueryConfig::default()
     })
     .await
     .unwrap();

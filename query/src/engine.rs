@@ -26,27 +26,29 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt as _;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
-pub(crate) use answer::{Answer, Next};
+pub(crate) use answer::{AbortOnDrop, Answer, Next};
 pub(crate) use request::{FlowsRequest, LossRequest, Order, Request, StateRequest, time};
 
 use crate::catalog::completeness::Completeness;
+use crate::catalog::connections::Connections;
 use crate::catalog::history::History;
 use crate::catalog::loss::Loss;
 use crate::catalog::moment::Moment;
 use crate::catalog::range::TimeRange;
+use crate::catalog::rollup::UseRollUps;
 use crate::catalog::snapshot::Snapshots;
 use crate::catalog::state::{Kind, State};
 use crate::catalog::store::Store;
 use crate::catalog::table::Flows;
-use crate::catalog::{FLOWS, LOSS};
+use crate::catalog::{CONNECTIONS, EDGES, FLOWS, LOSS, edges};
 use crate::config::Limits;
 use crate::error::{QueryError, StartError};
 use crate::guard::admission::Admission;
 use crate::guard::{self, functions};
-use answer::{AbortOnDrop, Clock, Head, Message};
+use answer::{Clock, Head, Message};
 
 /// Stack of the threads that plan and run. Planning recurses over expressions: in a dev build the
 /// longest SQL that the guard lets through needs less than a quarter of this.
@@ -66,10 +68,16 @@ pub(crate) struct Engine {
     snapshots: Arc<Snapshots>,
     admission: Admission,
     limits: Limits,
+    /// Whether the planner answers from roll-ups where a query does not say.
+    roll_ups: bool,
 }
 
 impl Engine {
-    pub(crate) fn new(limits: Limits, snapshots: Snapshots) -> Result<Self, StartError> {
+    pub(crate) fn new(
+        limits: Limits,
+        roll_ups: bool,
+        snapshots: Snapshots,
+    ) -> Result<Self, StartError> {
         let failed = |cause: &dyn std::fmt::Display| StartError::Engine(cause.to_string());
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(limits.worker_threads())
@@ -84,6 +92,7 @@ impl Engine {
             .with_config(configuration(&limits))
             .with_runtime_env(environment)
             .with_default_features()
+            .with_optimizer_rule(Arc::new(UseRollUps))
             .with_physical_optimizer_rule(Arc::new(cooperate::Cooperate))
             .build();
         functions::restrict(&mut state).map_err(|error| failed(&error))?;
@@ -93,6 +102,7 @@ impl Engine {
             snapshots: Arc::new(snapshots),
             admission: Admission::new(&limits),
             limits,
+            roll_ups,
         })
     }
 
@@ -100,8 +110,23 @@ impl Engine {
         &self.limits
     }
 
-    pub(crate) fn snapshots(&self) -> &Snapshots {
+    pub(crate) fn snapshots(&self) -> &Arc<Snapshots> {
         &self.snapshots
+    }
+
+    /// Where expressions are planned.
+    pub(crate) fn session(&self) -> &SessionState {
+        &self.state
+    }
+
+    /// The threads that plan and run.
+    pub(crate) fn threads(&self) -> &Handle {
+        self.threads.as_ref().expect("the runtime is there until drop").handle()
+    }
+
+    /// Runs something beside queries; it ends with what is returned.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortOnDrop {
+        AbortOnDrop(self.threads().spawn(work).abort_handle())
     }
 
     /// Queries that run.
@@ -112,16 +137,15 @@ impl Engine {
     /// Begins a query and returns when its first rows are there. It ends when the answer is
     /// dropped.
     pub(crate) async fn run(&self, request: Request, limit: usize) -> Result<Answer, QueryError> {
+        let roll_ups = match &request {
+            Request::Sql { roll_ups, .. } => roll_ups.unwrap_or(self.roll_ups),
+            _ => self.roll_ups,
+        };
         let started = Instant::now();
         let permit = self.admission.enter().await?;
         let limit = limit.min(self.limits.max_rows).min(MAX_ROWS);
         let snapshots = self.snapshots.clone();
-        let (request, moment) = match request {
-            Request::Over(snapshot, request) => {
-                (Request::Flows(request), Moment::over(snapshots.clone(), snapshot))
-            }
-            request => (request, Moment::new(snapshots.clone())),
-        };
+        let moment = Moment::new(snapshots.clone(), roll_ups);
         let tables = Tables {
             flows: Flows::new(moment.clone()),
             loss: Loss::new(moment.clone()),
@@ -130,8 +154,7 @@ impl Engine {
         };
         let state = self.state_with(&tables)?;
         let (messages, receiver) = mpsc::channel(2);
-        let threads = self.threads.as_ref().expect("the runtime is there until drop");
-        let task = threads.spawn(async move {
+        let task = self.threads().spawn(async move {
             let _permit = permit;
             let message = match work(&state, &tables, request, limit, &messages).await {
                 Ok(truncated) => Message::End { truncated },
@@ -147,7 +170,7 @@ impl Engine {
 
     /// Whether flows of that time are all there.
     pub(crate) async fn completeness(&self, range: TimeRange) -> Completeness {
-        Moment::new(self.snapshots.clone()).completeness_of(range).await
+        Moment::new(self.snapshots.clone(), true).completeness_of(range).await
     }
 
     /// Computes something about what the clusters were like, as a query like others.
@@ -157,9 +180,8 @@ impl Engine {
     ) -> Result<T, QueryError> {
         let permit = self.admission.enter().await?;
         let (snapshots, timeout) = (self.snapshots.clone(), self.limits.timeout);
-        let threads = self.threads.as_ref().expect("the runtime is there until drop");
-        let blocking = threads.handle().clone();
-        let task = threads.spawn(async move {
+        let blocking = self.threads().clone();
+        let task = self.threads().spawn(async move {
             let (history, warnings) = snapshots.history().await?;
             // Held until the work is done, also when nobody waits any more.
             let work = move || {
@@ -179,6 +201,8 @@ impl Engine {
     fn state_with(&self, tables: &Tables) -> Result<SessionState, QueryError> {
         let schema = MemorySchemaProvider::new();
         schema.register_table(FLOWS.into(), Arc::new(tables.flows.clone().view()?))?;
+        schema.register_table(CONNECTIONS.into(), Arc::new(Connections))?;
+        schema.register_table(EDGES.into(), Arc::new(edges::view(&tables.moment)?))?;
         schema.register_table(LOSS.into(), tables.loss.clone())?;
         for kind in Kind::ALL {
             let table = Arc::new(tables.state.table(kind, None));
@@ -229,8 +253,8 @@ async fn work(
     messages: &mpsc::Sender<Message>,
 ) -> Result<bool, QueryError> {
     let plan = match request {
-        Request::Sql(sql) => guard::plan(state, &sql).await?,
-        Request::Flows(request) | Request::Over(_, request) => request.plan(&tables.flows)?,
+        Request::Sql { sql, .. } => guard::plan(state, &sql).await?,
+        Request::Flows(request) => request.plan(&tables.flows)?,
         Request::State(request) => request.plan(&tables.state)?,
         Request::Loss(request) => request.plan(&tables.loss)?,
     };

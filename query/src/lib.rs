@@ -16,6 +16,7 @@ mod guard;
 mod http;
 #[cfg(test)]
 mod ledger_tests;
+mod live;
 mod output;
 mod rows;
 mod service;

@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::error::StartError;
 use crate::http::metrics::Metrics;
 use crate::http::{App, Followers, router};
+use crate::live::Hub;
 
 /// How long running answers may go on after the service was told to stop.
 const GRACE: Duration = Duration::from_secs(3);
@@ -51,9 +52,15 @@ impl Query {
         let bound = |source| StartError::Bind { address: config.http, source };
         let listener = TcpListener::bind(config.http).await.map_err(bound)?;
         let address = listener.local_addr().map_err(bound)?;
-        let engine = Engine::new(config.limits, Snapshots { sources, store, objects, ledger })?;
+        let engine = Engine::new(
+            config.limits,
+            config.roll_ups,
+            Snapshots { sources, store, objects, ledger },
+        )?;
+        let hub = Hub::new(engine.snapshots().clone(), engine.threads().clone());
         let app = Arc::new(App {
             engine,
+            hub,
             metrics: Metrics::new(),
             followers: Followers::default(),
             started: Instant::now(),

@@ -52,6 +52,7 @@ impl Stand {
             relays: vec![ingest.clone()],
             store: store.path().into(),
             limits: Limits { threads: 2, ..Limits::default() },
+            ..QueryConfig::default()
         })
         .await
         .unwrap();

@@ -162,6 +162,7 @@ impl Stand {
             relays,
             store: store.path().into(),
             limits,
+            ..QueryConfig::default()
         };
         let query = Query::bind(config).await.unwrap();
         let url = format!("http://{}", query.http_address());

@@ -1,7 +1,9 @@
 //! `weir observe`: flows as lines.
 
+use std::convert::Infallible;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -52,6 +54,18 @@ pub(crate) struct Observe {
 enum Output {
     Text,
     Json,
+}
+
+/// How often a stream that broke off is begun again, a second apart.
+const RETRIES: usize = 30;
+
+/// Where a stream that broke off goes on.
+#[derive(Debug, Default)]
+struct Place {
+    /// The last `id` that the service told.
+    id: String,
+    /// Attempts in vain since then.
+    failures: usize,
 }
 
 /// What the text form shows.
@@ -123,14 +137,38 @@ impl Observe {
         Ok(lines)
     }
 
-    /// New flows as the relay acknowledges them, from the server-sent events.
+    /// New flows as relays acknowledge them. A stream that breaks off goes on where it was.
     async fn follow(&self, client: &Client, filter: &str) -> anyhow::Result<()> {
-        let request = client.get("/api/v1/flows/tail").query(&[("filter", filter)]);
+        let mut place = Place::default();
+        loop {
+            let Err(error) = self.follow_stream(client, filter, &mut place).await;
+            if place.id.is_empty() || place.failures >= RETRIES {
+                return Err(error);
+            }
+            place.failures += 1;
+            eprintln!("weir: {error:#}; trying to go on");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Follows until the stream ends.
+    async fn follow_stream(
+        &self,
+        client: &Client,
+        filter: &str,
+        place: &mut Place,
+    ) -> anyhow::Result<Infallible> {
+        let parameters = [("filter", filter), ("after", &place.id)];
+        let request = client.get("/api/v1/flows/tail").query(&parameters);
         let mut events = Events::new(client.send(request).await?);
         while let Some(event) = events.next().await? {
             match event.kind.as_str() {
+                _ if event.data.is_empty() => {}
                 "" => self.print(&event.data)?,
                 kind => eprintln!("weir: {kind}: {}", event.data),
+            }
+            if !event.id.is_empty() {
+                *place = Place { id: event.id, failures: 0 };
             }
         }
         anyhow::bail!("the query service ended the stream")

@@ -39,6 +39,9 @@ struct QuerySettings {
     #[arg(long, value_name = "URL")]
     #[serde(deserialize_with = "one_or_more")]
     relay: Option<Vec<String>>,
+    /// Answer aggregates over flows from roll-ups where these say the same [default: true].
+    #[arg(long, value_name = "BOOL")]
+    roll_ups: Option<bool>,
     /// Memory of all running queries together [default: 1073741824].
     #[arg(long, value_name = "BYTES")]
     memory_bytes: Option<usize>,
@@ -71,6 +74,7 @@ impl QuerySettings {
         let mut config = QueryConfig { store, ..Default::default() };
         config.http = self.http.unwrap_or(config.http);
         config.relays = self.relay.unwrap_or(config.relays);
+        config.roll_ups = self.roll_ups.unwrap_or(config.roll_ups);
         let limits = &mut config.limits;
         limits.memory_bytes = self.memory_bytes.unwrap_or(limits.memory_bytes);
         limits.max_rows = self.max_rows.unwrap_or(limits.max_rows);

@@ -24,6 +24,9 @@ pub(crate) struct Sql {
     /// How rows are printed.
     #[arg(long, short, value_enum, default_value_t = Output::Table)]
     output: Output,
+    /// Read the flows themselves where roll-ups would say the same.
+    #[arg(long)]
+    no_roll_ups: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -46,8 +49,11 @@ impl Sql {
         };
         let statement = statement(self.statement)?;
         let client = Client::new(&self.server)?;
-        let request =
-            client.post("/api/v1/sql").json(&json!({ "sql": statement, "format": format }));
+        let mut body = json!({ "sql": statement, "format": format });
+        if self.no_roll_ups {
+            body["roll_ups"] = false.into();
+        }
+        let request = client.post("/api/v1/sql").json(&body);
         let response = client.send(request).await?;
         let completeness = Completeness::of(response.headers());
         if self.output == Output::Table {

@@ -4,6 +4,7 @@
 #[macro_use]
 mod table;
 mod conform;
+pub mod connections;
 pub mod edges;
 mod kind;
 pub mod loss;

@@ -31,13 +31,26 @@ pub struct Table {
 }
 
 /// Every table that can be queried.
-pub fn tables() -> [Table; 5] {
+pub fn tables() -> [Table; 7] {
     [
         Table {
             name: "flows",
             doc: "One row is what one observation point saw of one connection, or of one kind of denied attempt, \
                   in one interval. Counters are deltas.",
             columns: super::columns(),
+        },
+        Table {
+            name: "connections",
+            doc: "A view. One row is one connection, or one kind of denied attempt, with what both ends saw of it and counters counted \
+                  once. Rows of two ends are of one connection if addresses and ports are the same and their begins are at most 2 s apart. \
+                  Narrow it by `time`: what began before is not read. A connection of this moment may still be on its way from one of its ends.",
+            columns: super::connections::connection_columns(),
+        },
+        Table {
+            name: "edges_1m",
+            doc: "One row is a part of what one kind of traffic between two workloads did in one minute; the whole is the sum over \
+                  rows of equal key. Aggregates over `flows` that it can answer are answered from it by themselves, much faster.",
+            columns: super::edges::edge_columns(),
         },
         Table {
             name: "loss",

@@ -159,7 +159,7 @@ impl Mirror {
 
 /// The batch with the columns of this version: found by name, cast where the type differs, null
 /// where a column is missing that may be null.
-pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
+pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
     if batch.schema_ref() == schema {
         return Ok(batch.clone());
     }

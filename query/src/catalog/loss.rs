@@ -53,7 +53,7 @@ impl TableProvider for Loss {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let snapshot = self.moment.snapshot().await?;
         let columns = Columns { schema: loss_schema(), projection };
-        let files = prune::prune(session, &columns.schema, filters, &snapshot.stored.loss)?;
+        let files = prune::prune(session, &columns.schema, filters, snapshot.stored.loss.iter())?;
         let stored = scan::files(session, &columns, files, limit)?;
         let hot = scan::batches(session, &columns, &snapshot.hot_losses)?;
         scan::all(&columns, stored.into_iter().chain(hot).collect())

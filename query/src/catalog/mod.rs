@@ -2,6 +2,8 @@
 
 pub(crate) mod completeness;
 pub(crate) mod connection_id;
+pub(crate) mod connections;
+pub(crate) mod edges;
 mod files;
 pub(crate) mod history;
 pub(crate) mod hot;
@@ -13,6 +15,7 @@ pub(crate) mod objects;
 mod prune;
 pub(crate) mod range;
 pub(crate) mod relay;
+pub(crate) mod rollup;
 mod scan;
 pub(crate) mod snapshot;
 pub(crate) mod source;
@@ -22,5 +25,9 @@ pub(crate) mod table;
 
 /// Name of the table of flows.
 pub(crate) const FLOWS: &str = "flows";
+/// Name of the view of both ends.
+pub(crate) const CONNECTIONS: &str = "connections";
+/// Name of the roll-up.
+pub(crate) const EDGES: &str = "edges_1m";
 /// Name of the loss ledger.
 pub(crate) const LOSS: &str = "loss";

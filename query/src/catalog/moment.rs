@@ -17,17 +17,19 @@ pub(crate) struct Moment {
     snapshots: Arc<Snapshots>,
     snapshot: OnceCell<Snapshot>,
     asked: Mutex<Option<TimeRange>>,
+    /// Whether the planner may answer from roll-ups what asks for flows.
+    roll_ups: bool,
 }
 
 impl Moment {
-    pub(crate) fn new(snapshots: Arc<Snapshots>) -> Arc<Self> {
-        Arc::new(Self { snapshots, snapshot: OnceCell::new(), asked: Mutex::default() })
+    pub(crate) fn new(snapshots: Arc<Snapshots>, roll_ups: bool) -> Arc<Self> {
+        let (snapshot, asked) = (OnceCell::new(), Mutex::default());
+        Arc::new(Self { snapshots, snapshot, asked, roll_ups })
     }
 
-    /// That of a snapshot that is there already.
-    pub(crate) fn over(snapshots: Arc<Snapshots>, snapshot: Snapshot) -> Arc<Self> {
-        let snapshot = OnceCell::new_with(Some(snapshot));
-        Arc::new(Self { snapshots, snapshot, asked: Mutex::default() })
+    /// Whether the planner may answer from roll-ups what asks for flows.
+    pub(super) fn may_use_roll_ups(&self) -> bool {
+        self.roll_ups
     }
 
     /// The snapshot.

@@ -18,29 +18,30 @@ pub(super) fn prune<'a>(
     session: &dyn Session,
     schema: &SchemaRef,
     filters: &[Expr],
-    files: &'a [DataFile],
+    files: impl Iterator<Item = &'a DataFile>,
 ) -> Result<Vec<&'a DataFile>> {
-    let all = || files.iter().collect();
-    let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(all()) };
+    let files: Vec<&DataFile> = files.collect();
+    let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(files) };
     let columns = DFSchema::try_from(schema.clone())?;
     let filter = session.create_physical_expr(filter, &columns)?;
     // A filter that says nothing of the times keeps every file.
     let builder = PruningPredicateBuilder::new().with_file_schema(schema.clone());
-    let Some(predicate) = builder.build(filter) else { return Ok(all()) };
-    let kept = predicate.prune(&Times(files))?;
-    Ok(files.iter().zip(kept).filter_map(|(file, kept)| kept.then_some(file)).collect())
+    let Some(predicate) = builder.build(filter) else { return Ok(files) };
+    let kept = predicate.prune(&Times(&files))?;
+    Ok(files.into_iter().zip(kept).filter_map(|(file, kept)| kept.then_some(file)).collect())
 }
 
 /// The manifest knows of each file its least `time` and its greatest `end_time`; both bound both
 /// columns, as no row ends before it begins.
-struct Times<'a>(&'a [DataFile]);
+struct Times<'a>(&'a [&'a DataFile]);
 
 impl Times<'_> {
     fn of(&self, column: &Column, time: impl Fn(&DataFile) -> i64) -> Option<ArrayRef> {
         if !matches!(column.name(), "time" | "end_time") {
             return None;
         }
-        let times = TimestampNanosecondArray::from_iter_values(self.0.iter().map(time));
+        let times =
+            TimestampNanosecondArray::from_iter_values(self.0.iter().map(|file| time(file)));
         Some(Arc::new(times.with_timezone("UTC")))
     }
 }

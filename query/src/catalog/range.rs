@@ -84,18 +84,41 @@ fn of_condition(condition: &Expr) -> TimeRange {
 }
 
 fn of_comparison(column: &Expr, operator: Operator, value: &Expr) -> TimeRange {
-    let Some(value) = is_time(column).then(|| nanoseconds(value)).flatten() else {
-        return TimeRange::ALL;
-    };
     let all = TimeRange::ALL;
+    let Some(later_ns) = truncated(column) else { return all };
+    let Some(value) = nanoseconds(value) else { return all };
+    let until = |value: i64| value.saturating_add(later_ns);
     match operator {
-        Operator::Eq => TimeRange { from_ns: value, until_ns: value },
+        Operator::Eq => TimeRange { from_ns: value, until_ns: until(value) },
         Operator::Gt => TimeRange { from_ns: value.saturating_add(1), ..all },
         Operator::GtEq => TimeRange { from_ns: value, ..all },
-        Operator::Lt => TimeRange { until_ns: value.saturating_sub(1), ..all },
-        Operator::LtEq => TimeRange { until_ns: value, ..all },
+        Operator::Lt => TimeRange { until_ns: until(value.saturating_sub(1)), ..all },
+        Operator::LtEq => TimeRange { until_ns: until(value), ..all },
         _ => all,
     }
+}
+
+/// By how much a time of a row may be later than this expression of it, at most; it is never earlier.
+fn truncated(expr: &Expr) -> Option<i64> {
+    if is_time(expr) {
+        return Some(0);
+    }
+    let Expr::ScalarFunction(function) = expr else { return None };
+    let [Expr::Literal(unit, _), time] = function.args.as_slice() else { return None };
+    if function.name() != "date_trunc" || !is_time(time) {
+        return None;
+    }
+    let seconds = match unit.try_as_str()?? {
+        "second" => 1,
+        "minute" => 60,
+        "hour" => 3_600,
+        "day" => 86_400,
+        "week" => 7 * 86_400,
+        // A year is longer than each of these.
+        "month" | "quarter" | "year" => 366 * 86_400,
+        _ => return None,
+    };
+    Some(seconds * 1_000_000_000)
 }
 
 /// Whether it is one of the two times of a row, perhaps with another time zone.
@@ -129,6 +152,7 @@ pub(super) fn nanoseconds(expr: &Expr) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::functions::datetime::expr_fn::date_trunc;
     use datafusion::logical_expr::{col, lit};
 
     use super::*;
@@ -157,5 +181,9 @@ mod tests {
         let listed = col("time").in_list(vec![at(7), at(3)], false);
         assert_eq!(range(&[listed]), (Some(3), Some(7)));
         assert_eq!(range(&[col("time").lt(col("end_time"))]), (None, None));
+        let minute = || date_trunc(lit("minute"), col("time"));
+        let minutes = [minute().gt_eq(at(5)), minute().lt(at(9))];
+        assert_eq!(range(&minutes), (Some(5), Some(60_000_000_008)));
+        assert_eq!(range(&[date_trunc(col("node"), col("time")).lt(at(9))]), (None, None));
     }
 }

@@ -10,7 +10,7 @@ use arrow_flight::{Action, FlightData, Ticket};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tonic::transport::{Channel, Endpoint};
-use weir_flow::wire::{self, HotHeader, HotPosition, RelayStatus};
+use weir_flow::wire::{self, FollowTicket, HotHeader, HotPosition, HotTicket, RelayStatus};
 
 use crate::error::StartError;
 
@@ -53,6 +53,49 @@ pub(crate) struct HotBatch {
     pub(crate) batch: RecordBatch,
 }
 
+/// Batches as they come.
+#[derive(Debug)]
+pub(crate) struct Batches {
+    relay: RelayClient,
+    decoder: FlightDataDecoder,
+}
+
+/// What one message brought.
+struct Brought {
+    wire_bytes: usize,
+    batch: Option<HotBatch>,
+}
+
+impl Batches {
+    /// The next batch, however long that takes; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<HotBatch>, RelayError> {
+        while let Some(brought) = self.message().await? {
+            if brought.batch.is_some() {
+                return Ok(brought.batch);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn message(&mut self) -> Result<Option<Brought>, RelayError> {
+        let Some(message) = self.decoder.next().await else { return Ok(None) };
+        let message = message.map_err(|error| match error {
+            FlightError::Tonic(status) => self.relay.unreachable(&status),
+            other => self.relay.protocol(other.to_string()),
+        })?;
+        let wire_bytes = message.inner.data_body.len();
+        let batch = match message.payload {
+            DecodedPayload::RecordBatch(batch) => {
+                let at: HotPosition = wire::decode(&message.inner.app_metadata)
+                    .map_err(|error| self.relay.protocol(format!("position: {error}")))?;
+                Some(HotBatch { position: at.position, wire_bytes, batch })
+            }
+            _ => None,
+        };
+        Ok(Some(Brought { wire_bytes, batch }))
+    }
+}
+
 /// A connection that is made when first used, and again after it broke.
 #[derive(Clone, Debug)]
 pub(crate) struct RelayClient {
@@ -85,6 +128,28 @@ impl RelayClient {
 
     /// Fetches hot batches, at most `limit` bytes of them.
     pub(crate) async fn hot(&self, ticket: Bytes, limit: usize) -> Result<HotAnswer, RelayError> {
+        let (header, mut stream) = self.get(ticket).await?;
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = self.within(stream.message()).await?? {
+            bytes += next.wire_bytes;
+            if bytes > limit {
+                return Err(RelayError::TooLarge { address: self.address.clone(), limit });
+            }
+            batches.extend(next.batch);
+        }
+        Ok(HotAnswer { header, batches })
+    }
+
+    /// Fetches hot batches, and each further one when it is there.
+    pub(crate) async fn follow(
+        &self,
+        ticket: HotTicket,
+    ) -> Result<(HotHeader, Batches), RelayError> {
+        self.get(wire::encode(&FollowTicket { follow: ticket })).await
+    }
+
+    async fn get(&self, ticket: Bytes) -> Result<(HotHeader, Batches), RelayError> {
         let ticket = Ticket { ticket };
         let mut client = self.client.clone();
         let mut messages = self
@@ -103,27 +168,9 @@ impl RelayClient {
         // The header may come with the schema or alone.
         let first = (!first.data_header.is_empty()).then_some(first);
         let rest = messages.map_err(|status| FlightError::Tonic(Box::new(status)));
-        let mut decoder =
+        let decoder =
             FlightDataDecoder::new(stream::iter(first.map(Ok::<FlightData, _>)).chain(rest));
-        let mut batches = Vec::new();
-        let mut bytes = 0;
-        while let Some(message) = self.within(decoder.next()).await? {
-            let message = message.map_err(|error| match error {
-                FlightError::Tonic(status) => self.unreachable(&status),
-                other => self.protocol(other.to_string()),
-            })?;
-            let wire_bytes = message.inner.data_body.len();
-            bytes += wire_bytes;
-            if bytes > limit {
-                return Err(RelayError::TooLarge { address: self.address.clone(), limit });
-            }
-            if let DecodedPayload::RecordBatch(batch) = message.payload {
-                let at: HotPosition = wire::decode(&message.inner.app_metadata)
-                    .map_err(|error| self.protocol(format!("position: {error}")))?;
-                batches.push(HotBatch { position: at.position, wire_bytes, batch });
-            }
-        }
-        Ok(HotAnswer { header, batches })
+        Ok((header, Batches { relay: self.clone(), decoder }))
     }
 
     /// Asks how the relay is.

@@ -7,12 +7,14 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::{TableType, ViewTable, provider_as_source};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, TableProviderFilterPushDown, col};
 use datafusion::physical_plan::ExecutionPlan;
+use weir_flow::manifest::DataFile;
 use weir_flow::schema::stored_schema;
 
 use super::moment::Moment;
@@ -24,11 +26,32 @@ use super::{FLOWS, connection_id, prune};
 #[derive(Debug)]
 pub(crate) struct Flows {
     moment: Arc<Moment>,
+    part: Part,
+}
+
+/// Which rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    All,
+    /// Those of files that have a roll-up.
+    WithRollUp,
+    /// The others, hot ones too.
+    WithoutRollUp,
 }
 
 impl Flows {
     pub(crate) fn new(moment: Arc<Moment>) -> Arc<Self> {
-        Arc::new(Self { moment })
+        Self::part(moment, Part::All)
+    }
+
+    /// Some of the rows.
+    pub(crate) fn part(moment: Arc<Moment>, part: Part) -> Arc<Self> {
+        Arc::new(Self { moment, part })
+    }
+
+    /// The query that this is for, if it is of all rows.
+    pub(super) fn moment_of_all(&self) -> Option<&Arc<Moment>> {
+        (self.part == Part::All).then_some(&self.moment)
     }
 
     /// All columns, the computed ones too, as a table.
@@ -39,6 +62,16 @@ impl Flows {
             .project(stored.chain([connection_id::expression()]))?
             .build()?;
         Ok(ViewTable::new(plan, None))
+    }
+}
+
+impl Part {
+    fn has(self, file: &DataFile) -> bool {
+        match self {
+            Self::All => true,
+            Self::WithRollUp => file.edges.is_some(),
+            Self::WithoutRollUp => file.edges.is_none(),
+        }
     }
 }
 
@@ -67,11 +100,16 @@ impl TableProvider for Flows {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let snapshot = self.moment.snapshot().await?;
-        self.moment.reads(TimeRange::of(filters));
+        let range = TimeRange::of(filters);
+        self.moment.reads(range);
         let columns = Columns { schema: stored_schema(), projection };
-        let files = prune::prune(session, &columns.schema, filters, &snapshot.stored.files)?;
+        let files = snapshot.stored.files.iter();
+        let files = files
+            .filter(|file| self.part.has(file) && range.meets(file.min_time_ns, file.max_time_ns));
+        let files = prune::prune(session, &columns.schema, filters, files)?;
         let stored = scan::files(session, &columns, files, limit)?;
-        let hot = scan::batches(session, &columns, &snapshot.hot)?;
+        let hot: &[RecordBatch] = if self.part == Part::WithRollUp { &[] } else { &snapshot.hot };
+        let hot = scan::batches(session, &columns, hot)?;
         scan::all(&columns, stored.into_iter().chain(hot).collect())
     }
 }

@@ -29,9 +29,9 @@ pub(super) struct Head {
     pub(super) completeness: Option<Completeness>,
 }
 
-/// Ends a query's task with the interest in it.
+/// Ends a task with the interest in it.
 #[derive(Debug)]
-pub(super) struct AbortOnDrop(pub(super) AbortHandle);
+pub(crate) struct AbortOnDrop(pub(super) AbortHandle);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

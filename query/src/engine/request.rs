@@ -8,7 +8,6 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 
 use crate::catalog::loss::Loss;
-use crate::catalog::snapshot::Snapshot;
 use crate::catalog::state::{Kind, State};
 use crate::catalog::table::Flows;
 use crate::catalog::{FLOWS, LOSS};
@@ -18,12 +17,10 @@ use crate::filter::Filter;
 /// A query.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// Any read-only SQL.
-    Sql(String),
+    /// Any read-only SQL; whether roll-ups may be used, if it is said.
+    Sql { sql: String, roll_ups: Option<bool> },
     /// Rows of `flows`.
     Flows(FlowsRequest),
-    /// Rows of a snapshot.
-    Over(Snapshot, FlowsRequest),
     /// Objects of the clusters.
     State(StateRequest),
     /// Entries of the loss ledger.

@@ -19,6 +19,8 @@ pub(crate) struct Metrics {
     seconds: Family<DoorLabels, Histogram>,
     rows: Family<DoorLabels, Counter>,
     running: Gauge,
+    followers: Gauge,
+    missed: Counter,
 }
 
 /// Where a query came in.
@@ -91,8 +93,11 @@ impl Metrics {
             seconds.clone(),
         );
         registry.register("rows", "Rows sent", rows.clone());
+        let (followers, missed) = (Gauge::default(), Counter::default());
         registry.register("running", "Queries that run now", running.clone());
-        Self { registry, queries, seconds, rows, running }
+        registry.register("followers", "Clients that follow new flows", followers.clone());
+        registry.register("missed_rows", "Rows that slow followers did not get", missed.clone());
+        Self { registry, queries, seconds, rows, running, followers, missed }
     }
 
     /// Begins to measure a query.
@@ -108,9 +113,15 @@ impl Metrics {
         }
     }
 
+    /// A follower did not get so many rows.
+    pub(super) fn missed(&self, rows: u64) {
+        self.missed.inc_by(rows);
+    }
+
     /// All metrics as OpenMetrics text.
-    pub(crate) fn exposition(&self, running: usize) -> String {
+    pub(crate) fn exposition(&self, running: usize, followers: usize) -> String {
         self.running.set(i64::try_from(running).unwrap_or(i64::MAX));
+        self.followers.set(i64::try_from(followers).unwrap_or(i64::MAX));
         weir_service::admin::exposition(&self.registry)
     }
 }

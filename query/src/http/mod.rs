@@ -24,6 +24,7 @@ use axum::{Router, middleware};
 use tower_http::compression::CompressionLayer;
 
 use crate::engine::Engine;
+use crate::live::Hub;
 use error::ApiError;
 use metrics::Metrics;
 pub(crate) use tail::Followers;
@@ -32,6 +33,7 @@ pub(crate) use tail::Followers;
 pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) metrics: Metrics,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) followers: Followers,
     pub(crate) started: Instant,
 }

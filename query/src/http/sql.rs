@@ -23,6 +23,8 @@ struct SqlBody {
     format: Option<String>,
     #[serde(default)]
     limit: Option<usize>,
+    #[serde(default)]
+    roll_ups: Option<bool>,
 }
 
 pub(super) async fn sql(
@@ -30,11 +32,12 @@ pub(super) async fn sql(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let hint = "{\"sql\":\"select …\"}, and \"format\" and \"limit\" if wanted";
+    let hint = "{\"sql\":\"select …\"}, and \"format\", \"limit\" and \"roll_ups\" if wanted";
     let body: SqlBody = json_body(&app, &headers, body, hint).await?;
     let format = format(body.format.as_deref(), &headers)?;
     let limit = body.limit.unwrap_or(usize::MAX);
-    reply(&app, Door::Sql, Request::Sql(body.sql), limit, format).await
+    let request = Request::Sql { sql: body.sql, roll_ups: body.roll_ups };
+    reply(&app, Door::Sql, request, limit, format).await
 }
 
 /// Reads a body; `hint` says what to send.

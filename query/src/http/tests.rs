@@ -137,32 +137,64 @@ async fn flows_come_in_order_of_time() {
     assert_eq!(text.lines().count(), 2);
 }
 
-/// Reads server-sent events until `count` of them are there, as `(event, data)`.
-async fn events(mut response: reqwest::Response, count: usize) -> Vec<(String, Value)> {
-    let mut text = String::new();
-    while text.matches("\n\n").count() < count {
-        let chunk = tokio::time::timeout(Duration::from_secs(30), response.chunk()).await;
-        text += std::str::from_utf8(&chunk.expect("an event comes").unwrap().unwrap()).unwrap();
+/// Server-sent events as they come.
+struct Events {
+    response: reqwest::Response,
+    text: String,
+    /// The last `id:` seen.
+    id: String,
+}
+
+impl Events {
+    async fn follow(stand: &Stand, parameters: &[(&str, &str)]) -> Self {
+        let url = format!("{}/api/v1/flows/tail", stand.url);
+        let url = reqwest::Url::parse_with_params(&url, parameters).unwrap();
+        let response = stand.client.get(url).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { response, text: String::new(), id: String::new() }
     }
-    let field = |event: &str, name: &str| {
-        event.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
-    };
-    text.split_terminator("\n\n")
-        .take(count)
-        .map(|event| {
-            (field(event, "event:"), serde_json::from_str(&field(event, "data:")).unwrap())
-        })
-        .collect()
+
+    /// The next event with data, as `(event, data)`.
+    async fn next(&mut self) -> (String, Value) {
+        loop {
+            while let Some((event, rest)) = self.text.split_once("\n\n") {
+                let field = |name: &str| {
+                    let found = event.lines().find_map(|line| line.strip_prefix(name));
+                    found.unwrap_or_default().trim().to_owned()
+                };
+                let (id, name, data) = (field("id:"), field("event:"), field("data:"));
+                self.text = rest.to_owned();
+                if !id.is_empty() {
+                    self.id = id;
+                }
+                if !data.is_empty() {
+                    return (name, serde_json::from_str(&data).unwrap());
+                }
+            }
+            let chunk = tokio::time::timeout(Duration::from_secs(30), self.response.chunk()).await;
+            let chunk = chunk.expect("an event comes").unwrap().unwrap();
+            self.text += std::str::from_utf8(&chunk).unwrap();
+        }
+    }
+
+    /// The numbers of the next rows.
+    async fn numbers(&mut self, count: usize) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        while numbers.len() < count {
+            let (event, row) = self.next().await;
+            assert_eq!(event, "", "{row}");
+            numbers.push(row["packets"].as_u64().unwrap());
+        }
+        numbers
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_flows_that_pass_the_filter_are_followed() {
     let stand = Stand::new().await;
     stand.relay.push(batch((0..10).map(flow)));
-    let tail = format!("{}/api/v1/flows/tail?filter=verdict%3Ddeny", stand.url);
-    let response = stand.client.get(tail).send().await.unwrap();
-    assert_eq!(response.status(), 200);
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut events = Events::follow(&stand, &[("filter", "verdict=deny")]).await;
     // What was there before is not new.
     stand.relay.push(batch((10..20).map(flow)));
     let denied = |range: std::ops::Range<u64>| -> Vec<u64> {
@@ -170,17 +202,90 @@ async fn new_flows_that_pass_the_filter_are_followed() {
     };
     let expected = denied(10..20);
     assert!(!expected.is_empty());
-    let found: Vec<u64> = events(response, expected.len())
-        .await
-        .iter()
-        .map(|(event, row)| {
-            assert_eq!((event.as_str(), &row["verdict"]), ("", &json!("deny")), "{row}");
-            row["packets"].as_u64().unwrap()
-        })
-        .collect();
-    assert_eq!(found, expected);
+    assert_eq!(events.numbers(expected.len()).await, expected);
+    let mut others = Events::follow(&stand, &[("filter", "connection_id:\"1:\"")]).await;
+    stand.relay.push(batch((20..23).map(flow).rev()));
+    let (_, row) = others.next().await;
+    assert!(row["connection_id"].as_str().unwrap().starts_with("1:"), "{row}");
+    assert_eq!(row["packets"], 20, "the earliest comes first");
+    assert_eq!(others.numbers(2).await, [21, 22]);
+    assert_eq!(events.numbers(1).await, [21]);
+    assert!(metric(&stand, "weir_query_followers 2").await);
+    let (status, _) = stand.get("/api/v1/flows/tail?after=x").await;
+    assert_eq!(status, 400);
     let (status, _) = stand.get("/api/v1/flows/tail?filter=nonsense%3D").await;
     assert_eq!(status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_of_two_relays_goes_on_where_it_was() {
+    let stand = Stand::with_two_relays().await;
+    let other = stand.other.clone().unwrap();
+    let mut events = Events::follow(&stand, &[]).await;
+    stand.relay.push(batch([flow(1)]));
+    assert_eq!(events.numbers(1).await, [1]);
+    other.push(batch([flow(2)]));
+    assert_eq!(events.numbers(1).await, [2]);
+    let id = events.id.clone();
+    assert_eq!(id, "1:1,1000000:1");
+    drop(events);
+    // What comes meanwhile is not lost, as long as it is in memory.
+    stand.relay.push(batch([flow(4)]));
+    other.push(batch([flow(3)]));
+    let mut events = Events::follow(&stand, &[("after", &id)]).await;
+    assert_eq!(events.numbers(2).await, [3, 4]);
+    stand.relay.push(batch([flow(5)]));
+    assert_eq!(events.numbers(1).await, [5]);
+    let id = events.id.clone();
+    drop(events);
+    stand.relay.push(batch([flow(6)]));
+    stand.relay.push(batch([flow(7)]));
+    stand.relay.flush();
+    stand.relay.push(batch([flow(8)]));
+    let mut events = Events::follow(&stand, &[("after", &id)]).await;
+    let (event, missed) = events.next().await;
+    assert_eq!((event.as_str(), &missed["batches"]), ("missed", &json!(2)), "{missed}");
+    assert_eq!(events.numbers(1).await, [8]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_does_not_read_is_told_what_it_missed() {
+    let stand = Stand::new().await;
+    let mut slow = Events::follow(&stand, &[]).await;
+    let mut quick = Events::follow(&stand, &[("filter", "packets=1")]).await;
+    // More than the buffers between here and there.
+    let (rounds, step, rows) = (2_500, 250, 40);
+    for _ in 0..rounds / step {
+        for _ in 0..step {
+            stand.relay.push(batch((0..rows).map(flow)));
+        }
+        assert_eq!(quick.numbers(step).await, vec![1; step]);
+    }
+    let (mut got, mut missed) = (0, 0);
+    while got + missed < rounds as u64 * rows {
+        let (event, data) = slow.next().await;
+        match event.as_str() {
+            "missed" => missed += data["rows"].as_u64().unwrap(),
+            "" => got += 1,
+            other => panic!("{other}: {data}"),
+        }
+    }
+    assert!(missed > 0);
+    assert_eq!(got + missed, rounds as u64 * rows);
+    let (_, metrics) = stand.get("/metrics").await;
+    assert!(metrics.contains(&format!("weir_query_missed_rows_total {missed}\n")), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_goes_is_told_once_to_its_followers() {
+    let stand = Stand::new().await;
+    let mut events = Events::follow(&stand, &[]).await;
+    stand.relay.push(batch([flow(1)]));
+    assert_eq!(events.numbers(1).await, [1]);
+    stand.stop_relay();
+    let (event, data) = events.next().await;
+    assert_eq!(event, "trouble", "{data}");
+    assert!(data["message"].as_str().unwrap().contains("the relay at"), "{data}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -334,6 +439,7 @@ async fn the_service_stops_when_told_even_while_it_answers() {
         store: directory.path().into(),
         relays: vec!["http://127.0.0.1:1".into()],
         limits: Limits { threads: 1, ..Limits::default() },
+        ..QueryConfig::default()
     };
     let query = Query::bind(config).await.unwrap();
     let base = format!("http://{}", query.http_address());

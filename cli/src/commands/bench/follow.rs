@@ -51,6 +51,9 @@ impl Follow {
         let reading = tokio::spawn(async move {
             while let Some(event) = events.next().await? {
                 let now = Timestamp::now();
+                if event.data.is_empty() {
+                    continue;
+                }
                 ensure!(
                     event.kind.is_empty(),
                     "the follower was told {}: {}",

@@ -1,0 +1,135 @@
+//! View `connections`: what both ends saw of each connection, joined.
+//!
+//! The SQL beside says how. Of a query's conditions on `time` the earliest begin is known, and rows of
+//! connections that began before are left out where they are read; how long a connection lasts
+//! nobody knows, so everything later is read.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
+use datafusion::datasource::TableType;
+use datafusion::error::Result;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, cast, col,
+};
+use datafusion::physical_plan::ExecutionPlan;
+use weir_flow::schema::connections::{connection_columns, connection_schema};
+
+use super::connection_id;
+use super::range::TimeRange;
+use crate::error::QueryError;
+
+const SQL: &str = include_str!("connections.sql");
+/// How far the begins may be apart that two ends report of one connection: clocks differ.
+const NEAR_NS: i64 = 2_000_000_000;
+/// Times are rounded to milliseconds where the kernel notes them by its tick.
+const ROUNDING_NS: i64 = 10_000_000;
+
+/// The view.
+#[derive(Debug)]
+pub(crate) struct Connections;
+
+impl Connections {
+    async fn plan(state: &SessionState, filters: &[Expr]) -> Result<LogicalPlan> {
+        let of_time: Vec<Expr> =
+            filters.iter().filter(|filter| is_about_time(filter)).cloned().collect();
+        let condition = match TimeRange::of(&of_time).from() {
+            None => "true".to_owned(),
+            Some(from) => {
+                let near = |ns: i64| {
+                    let time = from.0.saturating_sub(ns);
+                    format!("arrow_cast({time}, 'Timestamp(Nanosecond, Some(\"UTC\"))')")
+                };
+                let (rows, denies) = (near(NEAR_NS + ROUNDING_NS), near(2 * NEAR_NS));
+                format!("(time >= {rows} or (verdict = 'deny' and end_time >= {denies}))")
+            }
+        };
+        let sql = SQL.replace("CONDITION", &condition).replace("NEAR", &NEAR_NS.to_string());
+        let plan = state.create_logical_plan(&sql).await?;
+        let schema = connection_schema();
+        let columns = schema.fields().iter().map(|field| {
+            let column = match field.name().as_str() {
+                "time" => col("begin_ns"),
+                "end_time" => col("end_ns"),
+                name => Expr::Column(Column::from_name(name)),
+            };
+            cast(column, field.data_type().clone()).alias(field.name())
+        });
+        let mut plan = LogicalPlanBuilder::from(plan).project(columns)?;
+        let unqualified = filters.iter().cloned().map(unqualified).collect::<Result<Vec<_>>>()?;
+        let stored = unqualified
+            .into_iter()
+            .filter(|filter| !filter.column_refs().iter().any(|c| c.name == "connection_id"));
+        if let Some(filter) = conjunction(stored) {
+            plan = plan.filter(filter)?;
+        }
+        let columns = schema.fields().iter().map(|field| col(field.name()));
+        plan.project(columns.chain([connection_id::expression()]))?.build()
+    }
+}
+
+/// Whether a condition is about the begin and about nothing else.
+fn is_about_time(filter: &Expr) -> bool {
+    filter.column_refs().iter().all(|column| column.name == "time")
+}
+
+fn unqualified(filter: Expr) -> Result<Expr> {
+    let unqualified = filter.transform(|expr| {
+        Ok(match expr {
+            Expr::Column(column) if column.relation.is_some() => {
+                Transformed::yes(Expr::Column(Column::from_name(column.name)))
+            }
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(unqualified.data)
+}
+
+#[async_trait]
+impl TableProvider for Connections {
+    fn schema(&self) -> SchemaRef {
+        let fields = connection_columns().iter().map(|column| {
+            arrow::datatypes::Field::new(column.name, column.data_type.clone(), true)
+        });
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let state = session.as_any().downcast_ref::<SessionState>();
+        let no_state = || QueryError::Internal("connections are planned without a session".into());
+        let state = state.ok_or_else(no_state)?;
+        let mut plan = Self::plan(state, filters).await?;
+        if let Some(wanted) = projection {
+            let schema = self.schema();
+            let names = wanted.iter().map(|index| col(schema.field(*index).name()));
+            plan = LogicalPlanBuilder::from(plan).project(names)?.build()?;
+        }
+        state.create_physical_plan(&plan).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,303 @@
+//! One stream a relay, handed on to every follower.
+//!
+//! In: batches as relays acknowledge them. Out: each follower's own queue. Capacity of a queue:
+//! [`QUEUE_BATCHES`] and [`QUEUE_BYTES`]; the batches are shared. Overflow: the follower misses
+//! the batch, and is told how many rows it had. A stream begins with the first follower, and ends
+//! when a batch comes and nobody follows any more. Shutdown: ends with the threads it runs on.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use weir_flow::wire::HotTicket;
+
+use super::position::Positions;
+use crate::catalog::hot::{HotView, conform};
+use crate::catalog::relay::{HotBatch, RelayError};
+use crate::catalog::snapshot::Snapshots;
+use weir_flow::schema::stored_schema;
+
+/// Batches that wait for a follower.
+const QUEUE_BATCHES: usize = 1_024;
+/// Their bytes on the wire.
+const QUEUE_BYTES: usize = 64 << 20;
+/// Between two attempts to reach a relay.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What comes to followers.
+#[derive(Clone, Debug)]
+pub(super) enum Item {
+    /// Rows.
+    Batch(Arc<LiveBatch>),
+    /// So many batches of a relay came and went before they could be read.
+    Missed(u64),
+    /// A relay does not answer.
+    Trouble(String),
+}
+
+/// A batch and where it stands.
+#[derive(Debug)]
+pub(super) struct LiveBatch {
+    pub(super) epoch: u64,
+    pub(super) position: u64,
+    pub(super) wire_bytes: usize,
+    pub(super) batch: RecordBatch,
+}
+
+/// What a follower did not get because its queue was full.
+#[derive(Debug, Default)]
+pub(super) struct Overflow {
+    pub(super) batches: AtomicU64,
+    pub(super) rows: AtomicU64,
+    /// Bytes that wait.
+    pub(super) waiting_bytes: AtomicUsize,
+}
+
+/// A follower's end of the hub.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) items: mpsc::Receiver<Item>,
+    pub(super) overflow: Arc<Overflow>,
+    /// How far relays were when it began; what comes later is new.
+    pub(super) seen: Positions,
+    /// What is new already.
+    pub(super) backlog: Vec<LiveBatch>,
+    /// Batches of before that are not in memory any more.
+    pub(super) missed: u64,
+}
+
+/// The relays' streams and who follows them.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    snapshots: Arc<Snapshots>,
+    threads: Handle,
+    state: Mutex<State>,
+    /// Held while somebody joins, so that streams begin where the first to join wants them to.
+    joining: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    queues: Vec<Queue>,
+    /// Of each relay, whether its stream is read.
+    running: Vec<bool>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    items: mpsc::Sender<Item>,
+    overflow: Arc<Overflow>,
+}
+
+impl Queue {
+    /// Whether the follower is still there.
+    fn offer(&self, item: &Item) -> bool {
+        let bytes = match item {
+            Item::Batch(batch) => batch.wire_bytes,
+            Item::Missed(_) | Item::Trouble(_) => 0,
+        };
+        let overflow = &self.overflow;
+        let waiting = overflow.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        // One batch always fits, however large it is.
+        let fits = waiting == 0 || waiting + bytes <= QUEUE_BYTES;
+        let refused = if fits {
+            match self.items.try_send(item.clone()) {
+                Ok(()) => return true,
+                Err(mpsc::error::TrySendError::Closed(_)) => return false,
+                Err(mpsc::error::TrySendError::Full(refused)) => refused,
+            }
+        } else {
+            item.clone()
+        };
+        overflow.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        match refused {
+            Item::Batch(batch) => {
+                overflow.batches.fetch_add(1, Ordering::Relaxed);
+                overflow.rows.fetch_add(batch.batch.num_rows() as u64, Ordering::Relaxed);
+            }
+            Item::Missed(batches) => {
+                overflow.batches.fetch_add(batches, Ordering::Relaxed);
+            }
+            // It is told again with the next attempt.
+            Item::Trouble(_) => {}
+        }
+        !self.items.is_closed()
+    }
+}
+
+impl Hub {
+    /// Nobody follows yet. Streams are read on `threads`.
+    pub(crate) fn new(snapshots: Arc<Snapshots>, threads: Handle) -> Arc<Self> {
+        let state = State { queues: vec![], running: vec![false; snapshots.sources.len()] };
+        let (state, joining) = (Mutex::new(state), tokio::sync::Mutex::default());
+        Arc::new(Self { snapshots, threads, state, joining })
+    }
+
+    /// Begins to follow: from now on, or behind `after`.
+    pub(super) async fn join(self: &Arc<Self>, after: Option<&Positions>) -> Subscription {
+        let _alone = self.joining.lock().await;
+        let (sender, items) = mpsc::channel(QUEUE_BATCHES);
+        let overflow = Arc::new(Overflow::default());
+        // First the queue, then the look: whatever comes in between is in the queue and known.
+        self.state().queues.push(Queue { items: sender, overflow: overflow.clone() });
+        let mut subscription = Subscription {
+            items,
+            overflow,
+            seen: Positions::default(),
+            backlog: vec![],
+            missed: 0,
+        };
+        for (relay, source) in self.snapshots.sources.iter().enumerate() {
+            let view = source.flows.refresh().await.ok();
+            if let Some(view) = &view {
+                subscription.begin(view, after);
+            }
+            let starts = !std::mem::replace(&mut self.state().running[relay], true);
+            if starts {
+                // If the relay cannot say now how far it is, all it has later is new.
+                let begin = view.map_or((0, 0), |view| (view.epoch, view.last));
+                self.threads.spawn(self.clone().read(relay, begin));
+            }
+        }
+        subscription
+    }
+
+    /// Reads a relay's stream as long as anybody follows.
+    async fn read(self: Arc<Self>, relay: usize, mut last: (u64, u64)) {
+        let client = &self.snapshots.sources[relay].relay;
+        loop {
+            let ended = self.read_once(relay, &mut last).await;
+            let error = match ended {
+                Ok(()) => return,
+                Err(error) => error,
+            };
+            tracing::debug!(%error, relay = client.address(), "the live stream broke off");
+            if !self.publish(relay, &Item::Trouble(error.to_string())) {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Reads until nobody follows or the stream breaks off.
+    async fn read_once(&self, relay: usize, last: &mut (u64, u64)) -> Result<(), RelayError> {
+        let client = &self.snapshots.sources[relay].relay;
+        let ticket = HotTicket { relay_epoch: last.0, after: last.1 };
+        let (header, mut batches) = client.follow(ticket).await?;
+        if header.relay_epoch != last.0 {
+            *last = (header.relay_epoch, header.first.saturating_sub(1));
+        }
+        while let Some(HotBatch { position, wire_bytes, batch }) = batches.next().await? {
+            let missed = position.saturating_sub(last.1 + 1);
+            if missed > 0 && !self.publish(relay, &Item::Missed(missed)) {
+                return Ok(());
+            }
+            last.1 = last.1.max(position);
+            let batch =
+                conform(&batch, &stored_schema()).map_err(|cause| client.protocol(cause))?;
+            let batch = LiveBatch { epoch: last.0, position, wire_bytes, batch };
+            if !self.publish(relay, &Item::Batch(Arc::new(batch))) {
+                return Ok(());
+            }
+        }
+        Err(client.protocol("the live stream ended"))
+    }
+
+    /// Hands an item to everybody; `false` if nobody is there, and then the stream is to end.
+    fn publish(&self, relay: usize, item: &Item) -> bool {
+        let mut state = self.state();
+        state.queues.retain(|queue| queue.offer(item));
+        let anybody = !state.queues.is_empty();
+        state.running[relay] = anybody;
+        anybody
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subscription {
+    /// What a relay holds: how far it is, and what of it comes behind `after`.
+    fn begin(&mut self, view: &HotView, after: Option<&Positions>) {
+        self.seen.read(view.epoch, view.last);
+        let Some(after) = after else { return };
+        // Of another life of the relay nothing is known: all it holds is new.
+        let from = after.of(view.epoch);
+        if let Some(from) = from {
+            self.missed += view.first.saturating_sub(from + 1);
+        }
+        let newer = view.batches.iter().filter(|(position, _)| *position > from.unwrap_or(0));
+        self.backlog.extend(newer.map(|(position, batch)| LiveBatch {
+            epoch: view.epoch,
+            position: *position,
+            wire_bytes: 0,
+            batch: batch.clone(),
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{batch, flow};
+
+    fn item(position: u64, rows: u64, wire_bytes: usize) -> Item {
+        let batch = batch((0..rows).map(flow));
+        Item::Batch(Arc::new(LiveBatch { epoch: 1, position, wire_bytes, batch }))
+    }
+
+    #[test]
+    fn a_full_queue_counts_what_it_refuses() {
+        let (items, mut receiver) = mpsc::channel(2);
+        let queue = Queue { items, overflow: Arc::default() };
+        let count = || {
+            let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            (load(&queue.overflow.batches), load(&queue.overflow.rows))
+        };
+        assert!(queue.offer(&item(1, 2, 10)));
+        assert!(queue.offer(&item(2, 3, QUEUE_BYTES)), "there is room for a batch, not for bytes");
+        assert_eq!(count(), (1, 3));
+        assert!(queue.offer(&item(3, 1, 10)));
+        assert!(queue.offer(&item(4, 5, 10)));
+        assert!(queue.offer(&Item::Missed(7)));
+        assert_eq!(count(), (9, 8));
+        assert_eq!(queue.overflow.waiting_bytes.load(Ordering::Relaxed), 20);
+        receiver.close();
+        assert!(!queue.offer(&item(5, 1, 10)));
+    }
+
+    #[test]
+    fn a_follower_goes_on_behind_its_position() {
+        let view = HotView {
+            epoch: 7,
+            first: 5,
+            last: 6,
+            manifest_version: 0,
+            batches: [5, 6].map(|position| (position, batch([flow(position)]))).into(),
+        };
+        let begin = |after: Option<&str>| {
+            let (_, items) = mpsc::channel(1);
+            let mut subscription = Subscription {
+                items,
+                overflow: Arc::default(),
+                seen: Positions::default(),
+                backlog: vec![],
+                missed: 0,
+            };
+            let after = after.map(|after| after.parse().unwrap());
+            subscription.begin(&view, after.as_ref());
+            assert_eq!(subscription.seen.to_string(), "7:6");
+            let backlog: Vec<u64> = subscription.backlog.iter().map(|b| b.position).collect();
+            (backlog, subscription.missed)
+        };
+        assert_eq!(begin(None), (vec![], 0));
+        assert_eq!(begin(Some("7:6")), (vec![], 0));
+        assert_eq!(begin(Some("7:5")), (vec![6], 0));
+        assert_eq!(begin(Some("7:2")), (vec![5, 6], 2));
+        assert_eq!(begin(Some("3:100")), (vec![5, 6], 0));
+    }
+}
