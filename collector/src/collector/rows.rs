@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow_flight::FlightData;
-use weir_abi::event::VerdictEvent;
+use weir_abi::event::{VERDICT_ALLOW, VerdictEvent};
 
 use super::config::SpoolFsync;
 use crate::health::Health;
@@ -28,9 +28,11 @@ use crate::uplink::{FULL, OutboxHandle, encode, size};
 
 /// Most rows of a batch.
 const BATCH_ROWS: usize = 4_096;
-/// Longest time a row waits for others.
-const BATCH_AGE: Duration = Duration::from_millis(100);
-/// The same while no relay is there to get them.
+/// Shortest time between two batches: the first row after a silence goes at once.
+const BATCH_INTERVAL: Duration = Duration::from_millis(100);
+/// The same where the verdict of a new deny waits.
+const DENY_INTERVAL: Duration = Duration::from_millis(20);
+/// Longest time a row waits for others while no relay is there to get them.
 const BATCH_AGE_ALONE: Duration = Duration::from_secs(1);
 
 /// What the scanner and the stage that makes rows know of each other.
@@ -103,6 +105,8 @@ pub(crate) struct Rows {
     pub(crate) health: Arc<Health>,
     fsync: SpoolFsync,
     pending: Waiting,
+    /// When the last batch was made.
+    finished: Option<Instant>,
     ledger: Pending,
     /// None until the first scan, if nobody knows what was reported before.
     accounts: Option<Accounts>,
@@ -122,6 +126,8 @@ pub(crate) struct Rows {
 struct Waiting {
     /// When the first of it came.
     since: Option<Instant>,
+    /// Somebody waits for it: it has a new deny.
+    urgent: bool,
     step: Step,
     scan: Option<u64>,
 }
@@ -156,6 +162,7 @@ impl Rows {
             health,
             fsync,
             pending: Waiting::default(),
+            finished: None,
             ledger,
             accounts: kernel.accounts,
             positions: kernel.positions,
@@ -186,6 +193,7 @@ impl Rows {
             self.finish();
         }
         self.joiner.add_events(events);
+        self.pending.urgent |= events.iter().any(|event| event.verdict != VERDICT_ALLOW);
         self.malformed(malformed, "malformed record");
         let malformed = self.joiner.malformed();
         self.malformed(malformed, "of another version");
@@ -245,8 +253,13 @@ impl Rows {
     /// How long it may take until the next call of [`finish_old`](Self::finish_old).
     pub(crate) fn patience(&self) -> Option<Duration> {
         let since = self.pending.since?;
-        let age = if self.health.is_connected() { BATCH_AGE } else { BATCH_AGE_ALONE };
-        Some((since + age).saturating_duration_since(Instant::now()))
+        let interval = if self.pending.urgent { DENY_INTERVAL } else { BATCH_INTERVAL };
+        let due = match self.finished {
+            _ if !self.health.is_connected() => since + BATCH_AGE_ALONE,
+            None => since,
+            Some(finished) => finished + interval,
+        };
+        Some(due.saturating_duration_since(Instant::now()))
     }
 
     /// Makes a batch if a row has waited long enough.
@@ -262,6 +275,7 @@ impl Rows {
         if pending.since.is_none() {
             return;
         }
+        self.finished = Some(Instant::now());
         let (made, recorded) = self.write(&mut pending.step);
         for (batch, messages) in made {
             self.health.rows.inc_by(batch.rows.map_or(0, |rows| rows.tally.rows));
