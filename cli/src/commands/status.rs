@@ -330,7 +330,7 @@ mod tests {
              interval 1m (cluster), shop: 5s until 1970-01-01T00:15:00Z (override)\n  \
              !! self-test FAILED: a deny passed\n  \
              !! behind the cluster's policies for 12 ms\n  \
-             !! lost 7 rows at uplink\n  !! not enforced: a/b: no veth\n  \
+             !! lost 7 verdicts at spool\n  !! not enforced: a/b: no veth\n  \
              … and 6 more pods not enforced\n  \
              3 MiB in 2 maps\n  !! map policy: 95 of 100 entries, 3072 KiB\n";
         let other = "!! relay http://b: refused\n";
