@@ -325,7 +325,10 @@ pub(super) fn enforce(
         // One may have come in the meantime.
         let new_state = matches!(wake, Wake::State) || states.has_changed().unwrap_or(false);
         let state = states.borrow_and_update().clone();
-        let Some(state) = state else { continue };
+        let Some(state) = state else {
+            next_look = Instant::now() + RETRY;
+            continue;
+        };
         report.state(health, &state);
         if new_state {
             health.set_behind(true);
