@@ -82,10 +82,8 @@ impl Left {
         }
         if kernel.accounts.is_none() {
             // These maps have counted, and what was told of it is lost.
-            let now_ns = MonotonicClock::sample().to_utc_ns(MonotonicClock::now_ns());
-            let span = Span { from_ns: now_ns, to_ns: now_ns };
             let kind = (stage::SPOOL, verdict::UNKNOWN, unit::BATCHES, "the journal is lost");
-            ledger.add(span, kind, 1);
+            ledger.add(now(), kind, 1);
         }
         if journal.wants_snapshot() {
             kernel.totals = scanner.totals();
@@ -99,6 +97,18 @@ impl Left {
         let outbox = OutboxHandle::resume(limits, restored, journal.reader());
         Ok(Self { reader, scanner, outbox, journal, resumed: Resumed { kernel, ledger } })
     }
+
+    /// Maps of another shape go on counting until those of now take their place, and what they did
+    /// since the journal's last word is in no row.
+    pub(super) fn note_replaced_maps(&mut self) {
+        let kind = (stage::KERNEL, verdict::UNKNOWN, unit::BATCHES, "maps of another version");
+        self.resumed.ledger.add(now(), kind, 1);
+    }
+}
+
+fn now() -> Span {
+    let now_ns = MonotonicClock::sample().to_utc_ns(MonotonicClock::now_ns());
+    Span { from_ns: now_ns, to_ns: now_ns }
 }
 
 /// A random number of the kernel's, of this boot alone.

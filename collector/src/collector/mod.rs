@@ -113,7 +113,10 @@ impl Collector {
         let changes = Changes::listen().map_err(EnforceError::Network)?;
         let logger = logger(&config, &health)?;
         let stats = enforcer.kernel().stats()?;
-        let left = Left::resume(&config, reader, scanner, &stats)?;
+        let mut left = Left::resume(&config, reader, scanner, &stats)?;
+        if enforcer.kernel().replaces_maps()? {
+            left.note_replaced_maps();
+        }
         Ok(Self { config, relay, source, enforcer, left, changes, health, state, logger })
     }
 

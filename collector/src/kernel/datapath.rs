@@ -213,6 +213,15 @@ impl Datapath {
         self.scanned.take().ok_or(KernelError::Taken("table scanner"))
     }
 
+    /// Whether other maps are in force until these take their place; what they count and nobody has
+    /// reported goes with them.
+    ///
+    /// # Errors
+    /// The directory of pins cannot be read.
+    pub fn replaces_maps(&self) -> Result<bool, KernelError> {
+        self.pins.as_ref().map_or(Ok(false), Pins::replaces)
+    }
+
     /// What the programs counted so far, on all CPUs.
     pub fn stats(&self) -> Result<Stats, KernelError> {
         let counters = self.counters.get(&0, 0).map_err(|error| KernelError::Map {

@@ -81,6 +81,11 @@ impl Pins {
         self.adopted
     }
 
+    /// Whether maps of other shapes are pinned, which [`commit`](Self::commit) removes.
+    pub(super) fn replaces(&self) -> Result<bool, KernelError> {
+        Ok(generations(&self.directory)?.iter().any(|name| *name != self.generation))
+    }
+
     /// Has the loader take pinned maps, and pin those that it makes.
     pub(super) fn use_for<'a>(&self, loader: &mut EbpfLoader<'a>, shape: &'a Shape) {
         for map in shape.maps() {
