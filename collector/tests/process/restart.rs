@@ -213,9 +213,11 @@ fn maps_of_other_sizes_take_over_in_one_step() {
             node.check("killed before the new maps were filled");
             let mut next = node.enforcer(options);
             node.check("new maps, again");
+            assert!(next.kernel().replaces_maps().unwrap());
             let again = next.apply(&cluster()).unwrap();
             assert_eq!(ids(&again), ids(&applied), "an endpoint keeps its number");
             node.check("changed over");
+            assert!(!next.kernel().replaces_maps().unwrap());
             check_alive(&mut connection, "changed over");
             drop(next);
             node.check("changed over, and nobody there");
