@@ -16,6 +16,7 @@ pub(crate) struct Completeness {
     missing: Missing,
     losses: Vec<Loss>,
     more_losses: u64,
+    removed: Vec<Removed>,
     unreachable: Vec<Unreachable>,
 }
 
@@ -36,6 +37,15 @@ struct Loss {
     verdict: String,
     unit: String,
     count: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Removed {
+    verdict: String,
+    unit: String,
+    reason: String,
+    before: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -81,6 +91,15 @@ impl fmt::Display for Completeness {
         if !self.losses.is_empty() {
             f.write_str(")")?;
         }
+        for Removed { verdict, unit, reason, before } in &self.removed {
+            let what = match (verdict.as_str(), unit.as_str()) {
+                (_, "entries") => "what the ledger knew",
+                ("allow", _) => "allows",
+                ("deny", _) => "denies",
+                _ => "flows",
+            };
+            write!(f, "; {what} from before {before} are removed by retention ({reason})")?;
+        }
         self.unreachable.iter().try_for_each(|source| write!(f, "; {}", source.error))
     }
 }
@@ -96,11 +115,13 @@ mod tests {
         let json = r#"{"complete":false,"missing":{"allow":12,"deny":0,"audit":0,"unknown":3},
             "losses":[{"stage":"spool","reason":"disk full","verdict":"allow","unit":"verdicts","count":12},
             {"stage":"kernel","reason":"ring full","verdict":"","unit":"verdicts","count":3}],
+            "removed":[{"verdict":"allow","unit":"rows","reason":"age","before":"2026-01-01T00:00:00Z","count":7}],
             "unreachable":[{"error":"the relay at http://r does not answer: refused"}]}"#;
         assert_eq!(
             said(json),
             "NOT COMPLETE: 12 allows and 0 denies are missing, 3 of unknown verdict \
              (spool: 12 allow verdicts, disk full, kernel: 3 verdicts, ring full); \
+             allows from before 2026-01-01T00:00:00Z are removed by retention (age); \
              the relay at http://r does not answer: refused"
         );
     }

@@ -41,6 +41,9 @@ pub struct Manifest {
     /// does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<Removed>,
+    /// What retention removed, ever: an entry for each class and cause.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expired: Vec<Expired>,
     /// Up to where each relay's batches are in these files. A reader who holds a relay's hot
     /// batches leaves out those up to this position.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -58,6 +61,45 @@ pub struct Removed {
     pub path: String,
     /// Since when no manifest names it, nanoseconds since 1970.
     pub at_ns: u64,
+}
+
+/// Rows that were removed because they were old enough, or too many.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expired {
+    /// Of what.
+    pub class: ExpiredClass,
+    /// Why.
+    pub cause: ExpiredCause,
+    /// Least `time` of a row that went, nanoseconds since 1970.
+    pub from_ns: i64,
+    /// Greatest `end_time` of one. Later rows are all there; of those before, some may be.
+    pub until_ns: i64,
+    /// How many went.
+    pub rows: u64,
+}
+
+/// What went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExpiredClass {
+    /// Flows of any verdict, from files of versions that did not keep them apart.
+    Any,
+    /// Allowed flows.
+    Allow,
+    /// Denied and audited flows.
+    Deny,
+    /// The ledger's own entries.
+    Loss,
+}
+
+/// Why it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExpiredCause {
+    /// It was older than it is kept for.
+    Age,
+    /// There was more than is kept.
+    Size,
 }
 
 /// Every batch of one life of a collector up to and including `sequence` is in the store.
@@ -148,7 +190,31 @@ impl Verdicts {
     }
 }
 
+impl From<Verdicts> for ExpiredClass {
+    fn from(verdicts: Verdicts) -> Self {
+        match verdicts {
+            Verdicts::Any => Self::Any,
+            Verdicts::Allow => Self::Allow,
+            Verdicts::Deny => Self::Deny,
+        }
+    }
+}
+
 impl Manifest {
+    /// Remembers that retention removed the rows of a file.
+    pub fn expire(&mut self, class: ExpiredClass, cause: ExpiredCause, file: &DataFile) {
+        let (from_ns, until_ns, rows) = (file.min_time_ns, file.max_time_ns, file.rows);
+        let same = |known: &&mut Expired| known.class == class && known.cause == cause;
+        match self.expired.iter_mut().find(same) {
+            Some(known) => {
+                known.from_ns = known.from_ns.min(from_ns);
+                known.until_ns = known.until_ns.max(until_ns);
+                known.rows = known.rows.saturating_add(rows);
+            }
+            None => self.expired.push(Expired { class, cause, from_ns, until_ns, rows }),
+        }
+    }
+
     /// Where a version lies.
     pub fn path(version: u64) -> String {
         format!("{MANIFEST_PREFIX}/{version:020}.json")
@@ -186,6 +252,26 @@ mod tests {
     fn paths_are_partitioned_by_date_and_hour() {
         let path = data_path(1_700_000_000_000_000_000, "a-1");
         assert_eq!(path, "flows/date=2023-11-14/hour=22/a-1.parquet");
+    }
+
+    #[test]
+    fn what_expired_is_one_entry_a_class_and_cause() {
+        let mut manifest = Manifest::default();
+        let file = |from, to| DataFile {
+            min_time_ns: from,
+            max_time_ns: to,
+            rows: 2,
+            ..DataFile::default()
+        };
+        manifest.expire(ExpiredClass::Allow, ExpiredCause::Age, &file(5, 9));
+        manifest.expire(ExpiredClass::Allow, ExpiredCause::Size, &file(6, 7));
+        manifest.expire(ExpiredClass::Allow, ExpiredCause::Age, &file(1, 3));
+        let told = |of: &Expired| (of.cause, of.from_ns, of.until_ns, of.rows);
+        let expected = [(ExpiredCause::Age, 1, 9, 4), (ExpiredCause::Size, 6, 7, 2)];
+        assert_eq!(manifest.expired.iter().map(told).collect::<Vec<_>>(), expected);
+        let text = serde_json::to_string(&manifest).unwrap();
+        assert!(text.contains(r#"{"class":"allow","cause":"age","#), "{text}");
+        assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::ipc::reader::StreamReader;
 use serde_json::{Value, json};
+use weir_flow::manifest::{ExpiredCause, ExpiredClass};
 
 use crate::testing::{Stand, batch, flow, loss, losses};
 
@@ -94,6 +95,41 @@ async fn every_answer_says_what_is_missing_of_its_time() {
     let (_, status) = stand.get("/api/v1/status").await;
     let status: Value = serde_json::from_str(&status).unwrap();
     assert_eq!(status["completeness"]["complete"], true, "nothing of the last day: {status}");
+}
+
+/// What was removed by age or size is not there, and answers over its time say so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_says_what_retention_removed_of_its_time() {
+    let stand = Stand::new().await;
+    stand.relay.push(batch((0..10).map(flow)));
+    stand.relay.flush();
+    stand.relay.push(batch((10..20).map(flow)));
+    stand.relay.flush();
+    stand.relay.expire(ExpiredClass::Allow, ExpiredCause::Age);
+    let all = told(&stand, "select count(*) from flows").await;
+    assert_eq!(all["complete"], false, "{all}");
+    let removed = json!([{"verdict": "allow", "unit": "rows", "reason": "age",
+        "before": "2026-01-01T00:00:09.000000006Z", "count": 10}]);
+    assert_eq!((&all["removed"], &all["losses"]), (&removed, &json!([])));
+    assert_eq!(all["missing"], json!({"allow": 0, "deny": 0, "audit": 0, "unknown": 0}));
+    for condition in ["time < '2026-01-01T00:00:05Z'", "end_time >= '2026-01-01T00:00:09Z'"] {
+        let sql = format!("select count(*) from flows where {condition}");
+        assert_eq!(told(&stand, &sql).await["removed"], removed, "{condition}");
+    }
+    for condition in ["time >= '2026-01-01T00:00:10Z'", "time < '2025-12-31T00:00:00Z'"] {
+        let sql = format!("select count(*) from edges_1m where {condition}");
+        assert_eq!(told(&stand, &sql).await["complete"], true, "{condition}");
+    }
+    let rows = stand.rows("select stage, verdict, unit, count, reason from loss").await;
+    let expected = json!({"stage": "retention", "verdict": "allow", "unit": "rows", "count": 10,
+        "reason": "age"});
+    assert_eq!(rows, [expected]);
+    // The ledger's own entries are kept no longer than denies are.
+    stand.relay.push_loss(losses([loss(3, "spool", "allow", 5)]));
+    stand.relay.flush();
+    stand.relay.expire(ExpiredClass::Loss, ExpiredCause::Age);
+    let all = told(&stand, "select count(*) from flows").await;
+    assert_eq!((&all["removed"][1]["unit"], &all["losses"]), (&json!("entries"), &json!([])));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,6 +18,7 @@ mod http;
 mod ledger_tests;
 mod live;
 mod output;
+mod preview;
 mod rows;
 mod service;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{read_dictionary, read_record_batch};
 use arrow_flight::FlightData;
 use weir_flow::schema::objects::{ObjectVersion, object_schema};
-use weir_flow::schema::stored_schema;
+use weir_flow::schema::{FIXUPS, conform, stored_schema};
 use weir_flow::wire::{
     self, BatchId, FLOWS, LossEntry, MAX_BATCH_ROWS, MAX_LOSSES, MAX_MANIFEST_BYTES,
     MAX_MESSAGE_BYTES, MAX_NAME_BYTES, OBJECTS, ObjectsId,
@@ -155,9 +155,16 @@ pub struct Decoder {
     dictionary_messages: BTreeMap<i64, RawMessage>,
     /// Bytes of dictionaries that came since the last batch.
     dictionary_bytes: usize,
+    /// Other columns than the table's are fixed up, not refused.
+    fixes_up: bool,
 }
 
 impl Decoder {
+    /// Reads what an earlier version may have written: its columns become those of now.
+    pub(crate) fn of_log() -> Self {
+        Self { fixes_up: true, ..Self::default() }
+    }
+
     /// Reads the next message.
     ///
     /// # Errors
@@ -230,8 +237,12 @@ impl Decoder {
         let batch =
             read_record_batch(&raw.body, header, schema, dictionaries, None, &message.version())
                 .map_err(|error| DecodeError::Invalid(error.to_string()))?;
-        let batch = RecordBatch::try_new(table.schema(), batch.columns().to_vec())
-            .map_err(|error| DecodeError::Invalid(error.to_string()))?;
+        // A column that a record lacks came later than it, whatever its version.
+        let batch = match self.fixes_up {
+            true => conform(&batch, &table.schema(), 0, FIXUPS),
+            false => RecordBatch::try_new(table.schema(), batch.columns().to_vec()),
+        };
+        let batch = batch.map_err(|error| DecodeError::Invalid(error.to_string()))?;
         check_dictionaries(&batch)?;
         let bytes = data.data_body.len() + std::mem::take(&mut self.dictionary_bytes);
         if table == Table::Objects {
@@ -258,7 +269,9 @@ impl Decoder {
         data: &FlightData,
     ) -> Result<(), DecodeError> {
         let schema = fb_to_schema(schema);
-        check_schema(table, &schema)?;
+        if !self.fixes_up {
+            check_schema(table, &schema)?;
+        }
         self.schema = Some((Arc::new(schema), RawMessage::copy(data)));
         self.dictionaries.clear();
         self.dictionary_messages.clear();

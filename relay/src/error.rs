@@ -31,17 +31,6 @@ pub enum RelayError {
     /// The write-ahead log cannot be used.
     #[error(transparent)]
     Wal(#[from] WalError),
-    /// The store did not take the last rows in time.
-    #[error(
-        "{rows} acknowledged rows could not be stored before the end: {cause}; they are in the write-ahead log, \
-         and the next start on the same one stores them"
-    )]
-    RowsLeft {
-        /// How many.
-        rows: usize,
-        /// The store's last answer.
-        cause: String,
-    },
 }
 
 /// Why the write-ahead log cannot be used.
@@ -87,6 +76,11 @@ pub enum WalError {
 }
 
 impl StoreError {
+    /// Whether it may be otherwise later: the store did not answer, or not with what is wrong.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Object { source: object_store::Error::Generic { .. }, .. })
+    }
+
     /// Whether an object is not there.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Object { source: object_store::Error::NotFound { .. }, .. })
@@ -105,6 +99,11 @@ pub enum StoreError {
         /// From the first file to its manifest.
         took: std::time::Duration,
     },
+    /// A manifest of an earlier life of this relay came into force late.
+    #[error(
+        "an earlier process of this relay stored a part of these rows: the others are written anew"
+    )]
+    Overtaken,
     /// Reading, writing or listing objects.
     #[error("{what} in the store: {source}")]
     Object {

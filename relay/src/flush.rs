@@ -19,7 +19,7 @@ use weir_flow::schema::loss::LossRow;
 use weir_flow::schema::objects::{ObjectVersion, ObjectVersionBuilder};
 
 use crate::encode;
-use crate::error::{RelayError, StoreError};
+use crate::error::StoreError;
 use crate::hot::{FlushJob, loss_batch};
 use crate::objects::{ObjectsJob, tidy};
 use crate::parts::{EncodedFile, encode_flows};
@@ -58,6 +58,7 @@ pub(crate) struct Prepared {
     files: Vec<EncodedFile>,
     stored: Vec<StoredUpTo>,
     flushed: Option<FlushedUpTo>,
+    after: u64,
     objects: Option<ObjectsFile>,
     loss: Option<LossFile>,
     /// An attempt was made, so its manifest may exist although nobody said so.
@@ -102,11 +103,9 @@ impl Flusher {
         }
     }
 
-    /// The last flush.
-    ///
-    /// # Errors
-    /// The store did not take the rows in time.
-    pub(crate) async fn finish(&mut self, within: Duration) -> Result<(), RelayError> {
+    /// The last flush. What the store does not take in time stays in the write-ahead log, and the next
+    /// start on that stores it.
+    pub(crate) async fn finish(&mut self, within: Duration) {
         self.linger = Duration::ZERO;
         let all = async {
             while self.pending.is_some() || self.is_work_left() {
@@ -115,12 +114,15 @@ impl Flusher {
         };
         let finished = tokio::time::timeout(within, all).await;
         let hot = self.shared.hot();
-        match hot.size().0 + self.shared.objects().size().1 {
-            0 => Ok(()),
-            rows => {
-                let cause = hot.status().problems.into_iter().next().filter(|_| finished.is_err());
-                Err(RelayError::RowsLeft { rows, cause: cause.unwrap_or("out of time".into()) })
-            }
+        let rows = hot.size().0 + self.shared.objects().size().1;
+        if rows > 0 {
+            let cause = hot.status().problems.into_iter().next().filter(|_| finished.is_err());
+            let cause = cause.unwrap_or("out of time".into());
+            tracing::warn!(
+                cause,
+                "the write-ahead log keeps {rows} acknowledged rows that are not stored: start a \
+                 relay on it again, and it stores them"
+            );
         }
     }
 
@@ -175,7 +177,16 @@ impl Flusher {
         }
         if let Some(pending) = &mut self.pending {
             let first = !std::mem::replace(&mut pending.tried, true);
-            let version = store(&self.shared, &self.store, pending, first).await?;
+            let stored = store(&self.shared, &self.store, pending, first).await;
+            let version = match stored {
+                Err(StoreError::Overtaken) => {
+                    // What is stored leaves memory; the files, which no manifest names, go with a sweep.
+                    self.shared.adopt(&self.store.newest().await?);
+                    self.pending = None;
+                    return Err(StoreError::Overtaken);
+                }
+                stored => stored?,
+            };
             let objects = pending.objects.take().map(|objects| objects.change);
             for merged in objects.into_iter().chain(pending.loss.take().map(|loss| loss.change)) {
                 self.replaced.extend(merged.replaces.into_iter().map(|path| (version, path)));
@@ -215,8 +226,9 @@ impl Flusher {
             let objects =
                 objects.map(|objects| encode_objects(&objects, merged, &name)).transpose()?;
             let loss = encode_losses(job.losses, merged_losses, &name)?;
-            let FlushJob { stored, flushed, .. } = job;
-            Ok::<_, StoreError>(Prepared { files, stored, flushed, objects, loss, tried: false })
+            let FlushJob { stored, flushed, after, .. } = job;
+            let tried = false;
+            Ok::<_, StoreError>(Prepared { files, stored, flushed, after, objects, loss, tried })
         })
         .await
         .map_err(|error| StoreError::Panicked(error.to_string()))?;
@@ -262,6 +274,7 @@ async fn store(
         loss: prepared.loss.as_ref().map(|loss| &loss.change),
         stored: &prepared.stored,
         flushed: prepared.flushed.as_ref(),
+        after: prepared.after,
     };
     let manifest = store.add(&known, change, first).await?;
     let version = manifest.version;

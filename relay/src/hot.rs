@@ -110,6 +110,8 @@ pub(crate) struct FlushJob {
     pub(crate) stored: Vec<StoredUpTo>,
     /// How far this relay is with these rows.
     pub(crate) flushed: Option<FlushedUpTo>,
+    /// How far it is without them.
+    pub(crate) after: u64,
 }
 
 /// What is hot at one moment.
@@ -232,13 +234,17 @@ impl Hot {
 
     /// Takes in what the log holds at a position, in the order of positions.
     pub(crate) fn restore(&mut self, position: u64, received: &ReceivedBatch, arrived: Arrived) {
-        self.senders.take(&received.id, arrived.missing, position, arrived.at_ns);
-        self.senders.hold(&received.id, arrived.at_ns);
+        self.senders.replay(&received.id, arrived.missing, position, arrived.at_ns);
         self.next_position = position;
         let mut hot = hot_batch(received, arrived);
         hot.position = position;
         self.next_position += 1;
         self.push(hot);
+    }
+
+    /// The log lost so many batches of nobody knows whom. Gaps that they leave are counted already.
+    pub(crate) fn unexplained(&mut self, batches: u64) {
+        self.senders.lose(batches);
     }
 
     /// The log holds nothing for `flows` at a position, but these losses of the relay.
@@ -304,6 +310,7 @@ impl Hot {
                 loss_position: self.ledger.range().1,
                 at_ns: now_ns,
             }),
+            after: self.flushed_position(),
         })
     }
 

@@ -50,4 +50,4 @@ pub use error::{RelayError, StoreError, WalError};
 pub use export::{ParquetRows, Selection, export};
 pub use maintain::{Retention, Step, compact};
 pub use parts::{EncodedFile, encode_flows, merge_files};
-pub use relay::Relay;
+pub use relay::{Relay, Starting};

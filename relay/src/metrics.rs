@@ -10,6 +10,8 @@ use prometheus_client::registry::Registry;
 /// Handles; clones count into the same metrics.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
+    pub(crate) serving: Gauge,
+    pub(crate) start_failures: Counter,
     pub(crate) rows: Counter,
     pub(crate) batches: Counter,
     pub(crate) repeated_batches: Counter,
@@ -46,6 +48,8 @@ pub(crate) struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self {
+            serving: Gauge::default(),
+            start_failures: Counter::default(),
             rows: Counter::default(),
             batches: Counter::default(),
             repeated_batches: Counter::default(),
@@ -86,6 +90,16 @@ impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         let relay = registry.sub_registry_with_prefix("weir_relay");
         let metrics = self.clone();
+        relay.register(
+            "serving",
+            "1 while batches are taken, 0 while the relay waits for its store at the start",
+            metrics.serving,
+        );
+        relay.register(
+            "start_failures",
+            "Attempts to read the store at the start that failed",
+            metrics.start_failures,
+        );
         relay.register("rows", "Rows acknowledged", metrics.rows);
         relay.register("batches", "Batches acknowledged", metrics.batches);
         relay.register(

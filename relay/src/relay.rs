@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use weir_flow::manifest::Manifest;
+use weir_flow::schema::objects::ObjectVersion;
 use weir_flow::wire::HotTicket;
 
 use crate::config::RelayConfig;
@@ -28,6 +29,17 @@ use crate::wal::{Bell, Directory, Folder, Home, Restored, Writer, replay};
 const DEFAULT_WAL: &str = ".wal";
 /// How long open calls may go on after the relay was told to stop.
 const LEAVE: Duration = Duration::from_secs(5);
+/// Between attempts to read the store at the start.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// A relay that has not read its store yet, without which it cannot know what is stored already.
+#[derive(Debug)]
+pub struct Starting {
+    pub(crate) config: RelayConfig,
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) metrics: Metrics,
+}
 
 /// A relay that listens and does not serve yet.
 #[derive(Debug)]
@@ -63,31 +75,42 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
 }
 
-impl Relay {
-    /// Opens the store and the doors.
-    ///
-    /// # Errors
-    /// The store cannot be used or an address cannot be bound.
-    pub async fn bind(config: RelayConfig) -> Result<Self, RelayError> {
-        let store = weir_store::open(&config.store).map_err(StoreError::from)?;
-        Self::bind_with(config, store, Directory::new).await
+impl Starting {
+    /// Adds the relay's metrics to a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        self.metrics.register(registry);
     }
 
-    /// The same on a store and on a folder for the log, whose path it gets.
-    pub(crate) async fn bind_with<F: Folder + 'static>(
-        config: RelayConfig,
-        objects: Arc<dyn ObjectStore>,
+    /// Says whether the relay serves: not while it waits for its store, and not any more when it was
+    /// told to stop.
+    pub fn readiness(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let serving = self.metrics.serving.clone();
+        move || serving.get() == 1
+    }
+
+    /// Reads the store and opens the doors. A bucket that does not answer is waited for: until then
+    /// there is no door, and collectors keep their rows.
+    ///
+    /// # Errors
+    /// The store or the log cannot be used, or an address cannot be bound.
+    pub async fn bind(self) -> Result<Relay, RelayError> {
+        self.bind_on(Directory::new).await
+    }
+
+    /// The same with a folder for the log, whose path it gets.
+    pub(crate) async fn bind_on<F: Folder + 'static>(
+        self,
         folder: impl FnOnce(&Path) -> F,
-    ) -> Result<Self, RelayError> {
+    ) -> Result<Relay, RelayError> {
+        let Self { config, objects, metrics } = self;
         let started_ns = now_ns();
         let default = || config.store.directory().map(|store| store.join(DEFAULT_WAL));
         let wal = config.wal.clone().or_else(default).ok_or(WalError::Where)?;
         let home = Home::open(&wal, started_ns)?;
         let identity = home.identity.clone();
         let store = Store::new(objects);
-        let manifest = store.newest().await?;
-        store.sweep(&manifest, Some(&identity.prefix()), ORPHAN_AGE).await?;
-        let versions = store.versions_of_objects(&manifest).await;
+        let is_bucket = config.store.directory().is_none();
+        let (manifest, versions) = read(&store, &identity.prefix(), is_bucket, &metrics).await?;
         let limits = Limits {
             flush_rows: config.flush_rows,
             flush_bytes: config.flush_bytes.min(config.hot_max_bytes),
@@ -96,7 +119,6 @@ impl Relay {
             wal_max_bytes: config.wal_max_bytes,
         };
         let (bell, rung) = Bell::new();
-        let metrics = Metrics::default();
         let mut hot = Hot::new(identity.epoch, identity.name.clone(), limits, Arc::new(manifest));
         let folder = folder(&home.path);
         let mut objects = Objects::restore(started_ns, versions);
@@ -132,7 +154,7 @@ impl Relay {
             pending: None,
             replaced: VecDeque::new(),
         };
-        Ok(Self {
+        Ok(Relay {
             door,
             flusher,
             maintenance,
@@ -142,6 +164,60 @@ impl Relay {
             home,
             shutdown_timeout: config.shutdown_timeout,
         })
+    }
+}
+
+/// What the store knows at the start: its manifest, and the versions of objects. What this relay
+/// left behind is swept.
+async fn read(
+    store: &Store,
+    prefix: &str,
+    waits: bool,
+    metrics: &Metrics,
+) -> Result<(Manifest, Vec<ObjectVersion>), StoreError> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let attempt = async {
+            let manifest = store.newest().await?;
+            store.sweep(&manifest, Some(prefix), ORPHAN_AGE).await?;
+            Ok::<_, StoreError>(manifest)
+        };
+        match attempt.await {
+            Ok(manifest) => {
+                let versions = store.versions_of_objects(&manifest).await;
+                return Ok((manifest, versions));
+            }
+            Err(error) if waits && error.may_pass() => {
+                metrics.start_failures.inc();
+                tracing::error!(
+                    %error,
+                    "the relay waits for its store, which says what is stored already; collectors \
+                     keep their rows until then"
+                );
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Relay {
+    /// A relay that is to start.
+    ///
+    /// # Errors
+    /// The store's location is wrong, or its directory cannot be used.
+    pub fn prepare(config: RelayConfig) -> Result<Starting, RelayError> {
+        let objects = weir_store::open(&config.store).map_err(StoreError::from)?;
+        Ok(Starting { config, objects, metrics: Metrics::default() })
+    }
+
+    /// Prepares it, reads the store and opens the doors.
+    ///
+    /// # Errors
+    /// Of [`prepare`](Self::prepare) and [`Starting::bind`].
+    pub async fn bind(config: RelayConfig) -> Result<Self, RelayError> {
+        Self::prepare(config)?.bind().await
     }
 
     /// The TCP address of the Flight service.
@@ -154,19 +230,16 @@ impl Relay {
         &self.shared.metrics
     }
 
-    /// Adds the relay's metrics to a registry.
-    pub fn register(&self, registry: &mut Registry) {
-        self.shared.metrics.register(registry);
-    }
-
-    /// Serves until told to stop; then no batch is taken any more, and what is hot is stored.
+    /// Serves until told to stop; then no batch is taken any more, and what is hot is stored, if the
+    /// store takes it in time. If not, the write-ahead log keeps it.
     ///
     /// # Errors
-    /// The service or the log's writer ended by itself, or the last rows could not be stored in time.
+    /// The service or the log's writer ended by itself.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), RelayError> {
         // However it ends, nobody waits for it any longer.
         let _gone = self.shared.gone.clone().drop_guard();
         let stop = shutdown.child_token();
+        self.shared.metrics.serving.set(1);
         let flush_stop = stop.clone();
         let served = {
             let serve = self.door.serve(self.shared.clone(), stop.clone());
@@ -192,14 +265,14 @@ impl Relay {
         if self.shared.hot().is_writing() {
             tracing::warn!("batches that are not on disk were not acknowledged and are sent again");
         }
-        let finished = self.flusher.finish(self.shutdown_timeout).await;
+        self.flusher.finish(self.shutdown_timeout).await;
         // It removes what is stored now, and ends before another process may have the log.
         let (writer, home) = (self.writer, self.home);
         let ended = tokio::task::spawn_blocking(move || drop((writer, home)));
         if tokio::time::timeout(LEAVE, ended).await.is_err() {
             tracing::warn!("the disk of the write-ahead log does not answer");
         }
-        served.and(finished)
+        served
     }
 }
 
@@ -226,6 +299,7 @@ impl Shared {
 
     /// Nothing is taken any more.
     fn close(&self) {
+        self.metrics.serving.set(0);
         self.hot().close();
         self.objects().close();
     }

@@ -33,6 +33,10 @@ pub(crate) struct Senders {
     by_name: FxHashMap<String, Sender>,
     /// A sequence number advanced since the last [`Senders::stored`].
     advanced_since_ns: Option<u64>,
+    /// Batches that the log lost, counted as such.
+    lost: u64,
+    /// So many of them a gap showed.
+    explained: u64,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +58,8 @@ struct Life {
     /// The last sequence that a manifest knows.
     stored: u64,
     missing: u64,
+    /// A batch came since the relay started.
+    is_back: bool,
 }
 
 impl Senders {
@@ -76,17 +82,36 @@ impl Senders {
         if id.sequence <= taken {
             return Arrival::Again { position };
         }
-        Arrival::New { missing: id.sequence - taken - 1 }
+        let gap = id.sequence - taken - 1;
+        // What the log lost last of a collector shows as a gap before its next batch, and is counted.
+        let is_back = self.life(id).is_some_and(|life| life.is_back);
+        let unexplained = if is_back { 0 } else { self.lost.saturating_sub(self.explained) };
+        Arrival::New { missing: gap - gap.min(unexplained) }
+    }
+
+    /// The log lost batches, and says so itself.
+    pub(crate) fn lose(&mut self, batches: u64) {
+        self.lost = self.lost.saturating_add(batches);
     }
 
     /// Remembers that `id` is taken, at that position. Returns when its collector was heard before.
     pub(crate) fn take(&mut self, id: &BatchId, missing: u64, position: u64, now_ns: u64) -> u64 {
         let heard_ns = self.by_name.get(&id.collector).map_or(now_ns, |sender| sender.last_seen_ns);
         let life = self.seen(id, now_ns).life(id.epoch);
+        let gap = id.sequence.saturating_sub(life.taken + 1);
+        life.is_back = true;
         life.missing = life.missing.saturating_add(missing);
         life.taken = life.taken.max(id.sequence);
         life.position = life.position.max(position);
+        self.explained = self.explained.saturating_add(gap.saturating_sub(missing));
         heard_ns
+    }
+
+    /// Remembers what the log holds: `id` was taken at that position, and is held.
+    pub(crate) fn replay(&mut self, id: &BatchId, missing: u64, position: u64, at_ns: u64) {
+        self.take(id, missing, position, at_ns);
+        self.seen(id, at_ns).life(id.epoch).is_back = false;
+        self.hold(id, at_ns);
     }
 
     /// Remembers that `id` is held.
@@ -305,6 +330,27 @@ mod tests {
         take_and_hold(&mut senders, &id(1, 6), 2, 40);
         senders.stored(50, &snapshot);
         assert_eq!(senders.advanced_since_ns(), Some(50));
+    }
+
+    /// A gap that the log's damage left is in the ledger as damage.
+    #[test]
+    fn what_the_log_lost_is_no_gap_too() {
+        let mut senders = Senders::default();
+        senders.replay(&id(1, 1), 0, 1, 10);
+        // Position 2 is damaged, and was this one's second batch: its third came without a gap.
+        senders.lose(1);
+        senders.replay(&id(1, 3), 0, 3, 10);
+        assert_eq!(senders.judge(&id(1, 5)), Arrival::New { missing: 1 });
+        // Position 4, too, and nobody can tell whose it was.
+        senders.lose(1);
+        assert_eq!(senders.judge(&id(1, 5)), Arrival::New { missing: 0 });
+        assert_eq!(senders.judge(&id(1, 6)), Arrival::New { missing: 1 });
+        take_and_hold(&mut senders, &id(1, 5), 5, 20);
+        assert_eq!(senders.judge(&id(1, 7)), Arrival::New { missing: 1 });
+        assert_eq!(senders.judge(&id(2, 2)), Arrival::New { missing: 1 });
+        // Who has sent since then has gaps of its own.
+        senders.lose(1);
+        assert_eq!(senders.judge(&id(1, 7)), Arrival::New { missing: 1 });
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(crate) struct Change<'a> {
     pub(crate) stored: &'a [StoredUpTo],
     /// How far the relay is with it.
     pub(crate) flushed: Option<&'a FlushedUpTo>,
+    /// How far it was without it.
+    pub(crate) after: u64,
 }
 
 /// The objects of one store.
@@ -177,6 +179,10 @@ impl Store {
 
     /// Makes a change count. `known` is the manifest last seen; if somebody else wrote a newer one,
     /// that is taken further. Once this succeeded it may be repeated and changes nothing more.
+    ///
+    /// # Errors
+    /// Of the store; or a manifest that this relay's process before asked for, and that came into force
+    /// only now, has a part of the rows.
     pub(crate) async fn add(
         &self,
         known: &Manifest,
@@ -185,8 +191,8 @@ impl Store {
     ) -> Result<Manifest, StoreError> {
         let base = if certain { known.clone() } else { self.newest().await? };
         let is_done = |base: &Manifest| is_in(base, change);
-        let next = |base: &Manifest| Some(succeed(base, change));
-        Ok(self.change(&base, is_done, next).await?.unwrap_or(base))
+        let next = |base: &Manifest| (!is_overtaken(base, change)).then(|| succeed(base, change));
+        self.change(&base, is_done, next).await?.ok_or(StoreError::Overtaken)
     }
 
     /// Writes the manifest after `known`, or after newer ones that others wrote: what `next` makes of
@@ -313,6 +319,14 @@ fn is_in(base: &Manifest, change: Change<'_>) -> bool {
     is_flushed || change.objects.is_some_and(|new| base.objects.contains(&new.file))
 }
 
+/// Whether some of the change's rows came into the manifest by another one.
+fn is_overtaken(base: &Manifest, change: Change<'_>) -> bool {
+    change.flushed.is_some_and(|new| {
+        let ours = base.flushed.iter().find(|flushed| flushed.relay_epoch == new.relay_epoch);
+        ours.is_some_and(|ours| ours.position > change.after)
+    })
+}
+
 /// The small files whose paths begin with `prefix`, if there are enough of them.
 fn small_files<'a>(files: &'a [DataFile], prefix: &str) -> Vec<&'a str> {
     let is_small =
@@ -347,6 +361,7 @@ fn succeed(base: &Manifest, change: Change<'_>) -> Manifest {
         stored: furthest.into_values().cloned().collect(),
         flushed: others.chain(change.flushed).cloned().collect(),
         removed: base.removed.clone(),
+        expired: base.expired.clone(),
     }
 }
 

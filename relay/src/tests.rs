@@ -5,12 +5,14 @@ pub(crate) mod flows;
 mod follow;
 mod ingest;
 mod objects;
+mod outage;
 mod pair;
+pub(crate) mod place;
 mod proxy;
 mod python;
 mod readers;
 mod restart;
-mod s3;
+mod servers;
 mod storage;
 pub(crate) mod store;
 
@@ -29,7 +31,7 @@ use self::client::Client;
 use self::store::{Faults, FaultyStore};
 use crate::metrics::Metrics;
 use crate::wal::{Directory, Folder};
-use crate::{Relay, RelayConfig, RelayError};
+use crate::{Relay, RelayConfig, RelayError, Starting};
 
 /// How long anything may take before a test gives up.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -66,7 +68,8 @@ impl Running {
         let faults = Arc::<Faults>::default();
         let inner = weir_store::open(&config.store).unwrap();
         let store = Arc::new(FaultyStore { inner, faults: faults.clone() });
-        let relay = Relay::bind_with(config, store, folder).await.unwrap();
+        let starting = Starting { config, objects: store, metrics: Metrics::default() };
+        let relay = starting.bind_on(folder).await.unwrap();
         let address = relay.ingest_address();
         let metrics = relay.metrics().clone();
         let stop = CancellationToken::new();
@@ -92,7 +95,7 @@ impl Running {
 }
 
 /// Rows whose `count` runs through the range.
-fn rows(numbers: Range<u64>) -> RecordBatch {
+pub(crate) fn rows(numbers: Range<u64>) -> RecordBatch {
     let mut builder = FlowBuilder::default();
     numbers.for_each(|number| builder.append(&flows::flow(number)));
     builder.finish()

@@ -96,18 +96,26 @@ impl RelayCommand {
         let settings = settings::merge(self.settings, self.process.config())?;
         let admin = settings.admin;
         let mut registry = Registry::default();
-        let relay = Relay::bind(settings.into_config()?).await?;
-        relay.register(&mut registry);
-        let mut doors = json!({ "ingest": relay.ingest_address() });
-        let mut parts = Parts::new(STOP_DEADLINE);
-        parts.spawn("relay", |token| relay.run(token));
+        let starting = Relay::prepare(settings.into_config()?)?;
+        starting.register(&mut registry);
+        let readiness = Arc::new(starting.readiness());
+        let mut doors = json!({});
+        // It answers from before the store does until the relay has ended.
+        let mut watch = Parts::new(STOP_DEADLINE);
         if let Some(address) = admin {
-            doors["admin"] =
-                json!(spawn_admin(&mut parts, address, registry, Arc::new(|| true)).await?);
+            doors["admin"] = json!(spawn_admin(&mut watch, address, registry, readiness).await?);
         }
-        tracing::info!(%doors, "relay serves");
-        self.process.tell_ready(&doors)?;
-        parts.run(std::future::pending()).await?;
+        let mut bound = None;
+        watch.wait(async { bound = Some(starting.bind().await) }).await?;
+        if let Some(relay) = bound.transpose()? {
+            doors["ingest"] = json!(relay.ingest_address());
+            let mut parts = Parts::new(STOP_DEADLINE);
+            parts.spawn("relay", |token| relay.run(token));
+            tracing::info!(%doors, "relay serves");
+            self.process.tell_ready(&doors)?;
+            parts.run(std::future::pending()).await?;
+        }
+        watch.stop().await?;
         Ok(ExitCode::SUCCESS)
     }
 }

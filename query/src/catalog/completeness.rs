@@ -1,10 +1,11 @@
-//! Whether an answer is all of it: what the ledger says of its time, and who could not be asked.
+//! Whether an answer is all of it: what the ledger says of its time, what retention removed of it, and
+//! who could not be asked.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use weir_flow::schema::TimestampNs;
-use weir_flow::schema::loss::{BEHIND_STORE, LossRow};
+use weir_flow::schema::loss::{BEHIND_STORE, LossRow, RETENTION};
 
 use super::range::TimeRange;
 use super::snapshot::Unreachable;
@@ -29,6 +30,8 @@ pub(crate) struct Completeness {
     losses: Vec<Lost>,
     /// Further kinds of loss that are not listed.
     more_losses: usize,
+    /// What was stored in that time and is not any more.
+    removed: Vec<Removed>,
     /// Sources that could not be asked.
     unreachable: Vec<Source>,
 }
@@ -53,6 +56,21 @@ struct Lost {
     count: u64,
 }
 
+/// Rows that retention removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Removed {
+    /// Of what: `allow`, `deny` with audits, empty for all three.
+    verdict: String,
+    /// `rows` of flows, or `entries` of the ledger: what was lost then is not known any more.
+    unit: String,
+    /// `age` or `size`.
+    reason: String,
+    /// Everything from then on is there.
+    before: TimestampNs,
+    /// How many went, also of other times.
+    count: u64,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Source {
     relay: String,
@@ -65,9 +83,20 @@ impl Completeness {
     /// `rows` are the entries of the ledger that meet the range.
     pub(crate) fn of(range: TimeRange, rows: &[LossRow], unreachable: &[Unreachable]) -> Self {
         let mut missing = Missing::default();
+        let mut removed = Vec::new();
         let mut sums: BTreeMap<[&str; 4], u64> = BTreeMap::new();
         for row in rows {
             if row.count == 0 || BEHIND_STORE.contains(&row.stage.as_str()) {
+                continue;
+            }
+            if row.stage == RETENTION {
+                removed.push(Removed {
+                    verdict: row.verdict.clone(),
+                    unit: row.unit.clone(),
+                    reason: row.reason.clone(),
+                    before: TimestampNs(row.end_time.0.saturating_add(1)),
+                    count: row.count,
+                });
                 continue;
             }
             let sum = sums.entry([&row.stage, &row.reason, &row.verdict, &row.unit]).or_default();
@@ -104,12 +133,13 @@ impl Completeness {
             })
             .collect();
         Self {
-            complete: losses.is_empty() && unreachable.is_empty(),
+            complete: losses.is_empty() && removed.is_empty() && unreachable.is_empty(),
             from: range.from(),
             until: range.until(),
             missing,
             losses,
             more_losses,
+            removed,
             unreachable,
         }
     }

@@ -1,8 +1,9 @@
 //! View `connections`: what both ends saw of each connection, joined.
 //!
-//! The SQL beside says how. Of a query's conditions on `time` the earliest begin is known, and rows of
-//! connections that began before are left out where they are read; how long a connection lasts
-//! nobody knows, so everything later is read.
+//! The SQL beside says how. Of a query's conditions on `time` the earliest and the latest begin are
+//! known: rows of connections that began before or after are left out where they are read, and files of
+//! what is more than [`LASTS_NS`] later than the latest begin are not read at all. A connection that
+//! lasts longer is there as it was by then.
 
 use std::sync::Arc;
 
@@ -31,6 +32,9 @@ const NEAR_NS: i64 = 2_000_000_000;
 /// Times are rounded to milliseconds where the kernel notes them by its tick.
 const ROUNDING_NS: i64 = 10_000_000;
 
+/// How long after the latest begin rows of a connection are looked for: a day.
+const LASTS_NS: i64 = 24 * 3600 * 1_000_000_000;
+
 /// The view.
 #[derive(Debug)]
 pub(crate) struct Connections;
@@ -39,18 +43,26 @@ impl Connections {
     async fn plan(state: &SessionState, filters: &[Expr]) -> Result<LogicalPlan> {
         let of_time: Vec<Expr> =
             filters.iter().filter(|filter| is_about_time(filter)).cloned().collect();
-        let condition = match TimeRange::of(&of_time).from() {
-            None => "true".to_owned(),
-            Some(from) => {
-                let near = |ns: i64| {
-                    let time = from.0.saturating_sub(ns);
-                    format!("arrow_cast({time}, 'Timestamp(Nanosecond, Some(\"UTC\"))')")
-                };
-                let (rows, denies) = (near(NEAR_NS + ROUNDING_NS), near(2 * NEAR_NS));
-                format!("(time >= {rows} or (verdict = 'deny' and end_time >= {denies}))")
-            }
-        };
-        let sql = SQL.replace("CONDITION", &condition).replace("NEAR", &NEAR_NS.to_string());
+        let range = TimeRange::of(&of_time);
+        let at = |ns: i64| format!("arrow_cast({ns}, 'Timestamp(Nanosecond, Some(\"UTC\"))')");
+        let mut conditions = vec!["true".to_owned()];
+        if let Some(from) = range.from() {
+            let before = |ns: i64| at(from.0.saturating_sub(ns));
+            let (rows, denies) = (before(NEAR_NS + ROUNDING_NS), before(2 * NEAR_NS));
+            conditions
+                .push(format!("(time >= {rows} or (verdict = 'deny' and end_time >= {denies}))"));
+        }
+        let mut begun = "true".to_owned();
+        if let Some(until) = range.until() {
+            // Of both ends, and of a deny that says what became of an attempt before it.
+            let latest = until.0.saturating_add(3 * NEAR_NS + ROUNDING_NS);
+            begun = format!("begin_ns <= {latest}");
+            conditions.push(format!("time <= {}", at(latest.saturating_add(LASTS_NS))));
+        }
+        let sql = SQL
+            .replace("CONDITION", &conditions.join(" and "))
+            .replace("BEGUN", &begun)
+            .replace("NEAR", &NEAR_NS.to_string());
         let plan = state.create_logical_plan(&sql).await?;
         let schema = connection_schema();
         let columns = schema.fields().iter().map(|field| {

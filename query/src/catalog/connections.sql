@@ -1,12 +1,13 @@
 -- Both ends of each connection. NEAR is how far the begins may be apart that two ends report of one
--- connection, nanoseconds; CONDITION leaves out rows of connections that nobody asks for.
-with observed as (
+-- connection, nanoseconds; CONDITION and BEGUN leave out rows of connections that nobody asks for.
+with seen as (
   select *,
     cast(end_time as bigint) as end_ns,
     case when verdict = 'deny' or duration_ns is null then cast(time as bigint)
          else cast(end_time as bigint) - cast(duration_ns as bigint) end as begin_ns
   from flows where CONDITION
 ),
+observed as (select * from seen where BEGUN),
 -- Ports are used again: a begin that is not near the one before is another connection's.
 marked as (
   select *, case when begin_ns - lag(begin_ns) over (
@@ -121,7 +122,7 @@ known as (
       order by begin_ns range between unbounded preceding and NEAR following) >= begin_ns - NEAR, false) as denied_near
   from whole
 ),
-reporting as (select distinct cluster as at_cluster, node as at_node from observed)
+reporting as (select distinct cluster as at_cluster, node as at_node from seen)
 select known.*,
   case when egress_verdict = 'deny' then 'denied_at_source'
        when ingress_verdict = 'deny' or (ingress_verdict is null and denied_near) then 'denied_at_destination'

@@ -1,12 +1,15 @@
 //! The loss ledger as values: what completeness is told from.
 //!
-//! Files never change, so what was read of them is kept while a manifest names them.
+//! Files never change, so what was read of them is kept while a manifest names them. What retention
+//! removed is in the manifest, and is told as entries of the ledger.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use weir_flow::manifest::DataFile;
-use weir_flow::schema::loss::LossRow;
+use arrow::record_batch::RecordBatch;
+use weir_flow::manifest::{DataFile, Expired, ExpiredCause, ExpiredClass, Manifest};
+use weir_flow::schema::TimestampNs;
+use weir_flow::schema::loss::{LossBuilder, LossRow, RETENTION};
 
 use super::files;
 use super::range::TimeRange;
@@ -16,6 +19,37 @@ use crate::error::QueryError;
 
 /// Files of the ledger that one answer may need, together.
 const MAX_BYTES: u64 = 64 << 20;
+
+/// What retention removed, as entries of the ledger; `None` if it never did.
+pub(super) fn of_retention(manifest: &Manifest) -> Option<RecordBatch> {
+    let mut builder = LossBuilder::default();
+    manifest.expired.iter().for_each(|expired| builder.append(&entry(expired)));
+    (!manifest.expired.is_empty()).then(|| builder.finish())
+}
+
+fn entry(expired: &Expired) -> LossRow {
+    let (verdict, unit) = match expired.class {
+        ExpiredClass::Any => ("", "rows"),
+        ExpiredClass::Allow => ("allow", "rows"),
+        ExpiredClass::Deny => ("deny", "rows"),
+        ExpiredClass::Loss => ("", "entries"),
+    };
+    let reason = match expired.cause {
+        ExpiredCause::Age => "age",
+        ExpiredCause::Size => "size",
+    };
+    LossRow {
+        time: TimestampNs(expired.from_ns),
+        end_time: TimestampNs(expired.until_ns),
+        cluster: String::new(),
+        node: String::new(),
+        stage: RETENTION.into(),
+        verdict: verdict.into(),
+        unit: unit.into(),
+        count: expired.rows,
+        reason: reason.into(),
+    }
+}
 
 /// Reads ledgers.
 #[derive(Debug, Default)]

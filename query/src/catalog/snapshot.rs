@@ -12,7 +12,7 @@ use weir_flow::manifest::{FlushedUpTo, Manifest};
 
 use super::history::History;
 use super::hot::HotView;
-use super::ledger::Ledger;
+use super::ledger::{self, Ledger};
 use super::objects::Objects;
 use super::relay::RelayError;
 use super::source::{self, Source};
@@ -27,7 +27,7 @@ pub(super) const ATTEMPTS: usize = 5;
 pub(crate) struct Snapshot {
     /// Of `flows`.
     pub(crate) hot: Vec<RecordBatch>,
-    /// Of `loss`.
+    /// Of `loss`, with what retention removed.
     pub(crate) hot_losses: Vec<RecordBatch>,
     pub(crate) stored: Arc<Manifest>,
     /// Where more may be.
@@ -118,7 +118,8 @@ impl Snapshot {
             views.iter().flat_map(of_view).collect()
         };
         let hot = newer(flows, |known| known.position);
-        let hot_losses = newer(losses, |known| known.loss_position);
+        let mut hot_losses = newer(losses, |known| known.loss_position);
+        hot_losses.extend(ledger::of_retention(&stored));
         Self { hot, hot_losses, stored, unreachable }
     }
 

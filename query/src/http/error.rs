@@ -10,7 +10,7 @@ use crate::filter::FilterError;
 
 /// The paths that the service answers.
 const PATHS: &str = "POST /api/v1/sql and /api/v1/policies/explain, GET /api/v1/flows, /api/v1/flows/tail, \
-                     /api/v1/loss, /api/v1/policies, /api/v1/endpoints, /api/v1/schema, /api/v1/status, /metrics, \
+                     /api/v1/loss, /api/v1/intervals/preview, /api/v1/policies, /api/v1/endpoints, /api/v1/schema, /api/v1/status, /metrics, \
                      /healthz and /readyz";
 
 /// An error with its HTTP code and its machine-readable word.

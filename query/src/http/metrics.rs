@@ -36,6 +36,8 @@ pub(crate) enum Door {
     Loss,
     /// `POST /api/v1/policies/explain`.
     Explain,
+    /// `GET /api/v1/intervals/preview`.
+    Intervals,
 }
 
 /// How a query ended.

@@ -4,6 +4,7 @@ pub(crate) mod error;
 mod explain;
 mod flows;
 mod host;
+mod intervals;
 mod loss;
 pub(crate) mod metrics;
 mod objects;
@@ -53,6 +54,7 @@ pub(crate) fn router(app: Arc<App>, loopback: bool) -> Router {
         .route("/api/v1/policies/explain", post(explain::explained))
         .route("/api/v1/endpoints", get(objects::endpoints))
         .route("/api/v1/loss", get(loss::loss))
+        .route("/api/v1/intervals/preview", get(intervals::preview))
         .route("/api/v1/status", get(status::status))
         .fallback(async |uri: Uri| ApiError::no_such_path(uri.path()))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use weir_flow::manifest::FlushedUpTo;
+use weir_flow::manifest::{ExpiredCause, ExpiredClass, FlushedUpTo};
 use weir_flow::schema::loss::loss_schema;
 use weir_flow::schema::stored_schema;
 use weir_flow::wire::{
@@ -127,6 +127,16 @@ impl FakeRelay {
             manifest.flushed.retain(|known| known.relay_epoch != relay_epoch);
             let flushed = FlushedUpTo { relay_epoch, position, loss_position, at_ns: 0 };
             manifest.flushed.push(flushed);
+        });
+    }
+
+    /// Removes the oldest file, as retention does.
+    pub(crate) fn expire(&self, class: ExpiredClass, cause: ExpiredCause) {
+        let state = &mut *self.state.lock().unwrap();
+        state.version = state.store.commit(|_, manifest| {
+            let loss = class == ExpiredClass::Loss;
+            let file = if loss { manifest.loss.remove(0) } else { manifest.files.remove(0) };
+            manifest.expire(class, cause, &file);
         });
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_flow::manifest::{DataFile, Manifest, Verdicts};
+use weir_flow::manifest::{DataFile, ExpiredCause, Manifest, Verdicts};
 
 /// Files of one level that are merged into one of the next: each row is written again once a level.
 const FAN_IN: usize = 8;
@@ -92,17 +92,17 @@ fn is_worth(group: &[&DataFile]) -> bool {
     group.len() >= FAN_IN || all - largest >= largest / 4
 }
 
-/// The files that are too old, or the oldest of too many bytes.
+/// The files that are too old, or the oldest of too many bytes, and which of both.
 pub(crate) fn expired<'a>(
     manifest: &'a Manifest,
     now_ns: u64,
     retention: &Retention,
-) -> Vec<&'a DataFile> {
+) -> Vec<(&'a DataFile, ExpiredCause)> {
     let ends = |file: &DataFile| u64::try_from(file.max_time_ns).unwrap_or(0);
     let is_old = |file: &DataFile, age_ns: Option<u64>| {
         age_ns.is_some_and(|age_ns| ends(file).saturating_add(age_ns) < now_ns)
     };
-    let (mut gone, mut kept): (Vec<&DataFile>, Vec<&DataFile>) =
+    let (old, mut kept): (Vec<&DataFile>, Vec<&DataFile>) =
         manifest.files.iter().partition(|file| {
             is_old(
                 file,
@@ -113,6 +113,9 @@ pub(crate) fn expired<'a>(
                 },
             )
         });
+    let old_losses = manifest.loss.iter().filter(|file| is_old(file, retention.denies_ns));
+    let old = old.into_iter().chain(old_losses);
+    let mut gone: Vec<_> = old.map(|file| (file, ExpiredCause::Age)).collect();
     if let Some(limit) = retention.bytes {
         let size = |file: &DataFile| {
             file.size_bytes + file.edges.as_ref().map_or(0, |edges| edges.size_bytes)
@@ -124,11 +127,9 @@ pub(crate) fn expired<'a>(
                 break;
             }
             bytes -= size(file);
-            gone.push(file);
+            gone.push((file, ExpiredCause::Size));
         }
     }
-    let old_losses = manifest.loss.iter().filter(|file| is_old(file, retention.denies_ns));
-    gone.extend(old_losses);
     gone
 }
 

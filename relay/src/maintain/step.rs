@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use bytes::Bytes;
-use weir_flow::manifest::{DataFile, Manifest, Removed};
+use weir_flow::manifest::{DataFile, ExpiredCause, ExpiredClass, Manifest, Removed};
 use weir_flow::schema::stored_schema;
 
 use super::Maintenance;
@@ -97,8 +97,10 @@ impl Maintenance {
     ) -> Result<Option<(Manifest, Step)>, StoreError> {
         let age_ns = u64::try_from(self.delete_after.as_nanos()).unwrap_or(u64::MAX);
         let is_due = |removed: &Removed| removed.at_ns.saturating_add(age_ns) <= now_ns;
-        let gone: Vec<DataFile> =
-            plan::expired(known, now_ns, &self.retention).into_iter().cloned().collect();
+        let gone: Vec<(DataFile, ExpiredCause)> = plan::expired(known, now_ns, &self.retention)
+            .into_iter()
+            .map(|(file, cause)| (file.clone(), cause))
+            .collect();
         let due: Vec<&Removed> = known.removed.iter().filter(|removed| is_due(removed)).collect();
         if gone.is_empty() && due.is_empty() {
             return Ok(None);
@@ -108,8 +110,8 @@ impl Maintenance {
         }
         let step = Step::Removed {
             files: gone.len() as u64,
-            rows: gone.iter().map(|file| file.rows).sum(),
-            bytes: gone.iter().map(bytes).sum(),
+            rows: gone.iter().map(|(file, _)| file.rows).sum(),
+            bytes: gone.iter().map(|(file, _)| bytes(file)).sum(),
             deleted: due.len(),
         };
         let changed = self
@@ -121,16 +123,20 @@ impl Maintenance {
                     let mut next = base.clone();
                     next.removed.retain(|removed| !is_due(removed));
                     // Another relay may have removed or merged some of them.
-                    let is_gone = |file: &DataFile| gone.contains(file);
-                    let dropped: Vec<DataFile> = base
-                        .files
-                        .iter()
-                        .chain(&base.loss)
-                        .filter(|file| is_gone(file))
-                        .cloned()
-                        .collect();
-                    next.files.retain(|file| !is_gone(file));
-                    next.loss.retain(|file| !is_gone(file));
+                    let mut dropped = Vec::new();
+                    for (file, cause) in &gone {
+                        let class = if base.files.contains(file) {
+                            file.verdicts.into()
+                        } else if base.loss.contains(file) {
+                            ExpiredClass::Loss
+                        } else {
+                            continue;
+                        };
+                        next.expire(class, *cause, file);
+                        dropped.push(file.clone());
+                    }
+                    next.files.retain(|file| !dropped.contains(file));
+                    next.loss.retain(|file| !dropped.contains(file));
                     next.removed.extend(removals(&dropped, now_ns));
                     Some(next)
                 },

@@ -3,18 +3,27 @@ use std::sync::atomic::Ordering;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use object_store::ObjectStore;
-use object_store::memory::InMemory;
 use weir_flow::Flow;
-use weir_flow::manifest::{DataFile, Manifest, Verdicts};
+use weir_flow::manifest::{DataFile, ExpiredCause, ExpiredClass, Manifest, Verdicts};
 use weir_flow::schema::{FlowBuilder, stored_schema};
 
 use super::*;
 use crate::parts::{self, encode_flows};
 use crate::tests::flows::flow;
+use crate::tests::place::{Place, over_every_store};
 use crate::tests::store::{Faults, FaultyStore};
 
 const NOW: u64 = 1_800_000_000_000_000_000;
 const DAY: u64 = 24 * 3600 * 1_000_000_000;
+
+over_every_store! {
+    merged_files_have_the_same_rows_and_old_ones_go_later,
+    two_relays_and_flushes_at_once_double_and_lose_nothing,
+    an_answer_that_is_lost_does_not_double_rows,
+    a_damaged_file_stays_and_the_others_are_merged,
+    rows_past_their_time_go_and_denies_stay_longer,
+    a_check_finds_what_is_wrong,
+}
 
 fn batch(numbers: impl Iterator<Item = u64>) -> RecordBatch {
     let mut builder = FlowBuilder::default();
@@ -67,9 +76,8 @@ async fn all_steps(maintenance: &mut Maintenance, mut manifest: Manifest, now: u
     manifest
 }
 
-#[tokio::test]
-async fn merged_files_have_the_same_rows_and_old_ones_go_later() {
-    let mut work = maintenance(Arc::new(InMemory::new()), "m");
+async fn merged_files_have_the_same_rows_and_old_ones_go_later(place: Place) {
+    let mut work = maintenance(place.objects(), "m");
     let before = flush(&work.store.clone(), 0..20).await;
     let after = all_steps(&mut work, before.clone(), NOW).await;
     assert_eq!(counts(&work.store, &after).await, (0..200).collect::<Vec<_>>());
@@ -87,9 +95,8 @@ async fn merged_files_have_the_same_rows_and_old_ones_go_later() {
     assert_eq!((report.problems, report.rows), (vec![], 200));
 }
 
-#[tokio::test]
-async fn two_relays_and_flushes_at_once_double_and_lose_nothing() {
-    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+async fn two_relays_and_flushes_at_once_double_and_lose_nothing(place: Place) {
+    let objects: Arc<dyn ObjectStore> = place.objects();
     let mut one = maintenance(objects.clone(), "one");
     let mut two = maintenance(objects.clone(), "two");
     let store = one.store.clone();
@@ -100,16 +107,17 @@ async fn two_relays_and_flushes_at_once_double_and_lose_nothing() {
         flush(&store, 16..24),
     );
     assert!(first.version > stale.version || second.version > stale.version);
-    let newest = store.newest().await.unwrap();
-    let newest = all_steps(&mut one, newest, NOW).await;
+    let mut newest = store.newest().await.unwrap();
+    while let Some((next, _)) = one.step(&newest, NOW, Eagerness::Now).await.unwrap() {
+        newest = next;
+    }
     assert_eq!(counts(&store, &newest).await, (0..240).collect::<Vec<_>>());
     assert_eq!(newest.files.len(), 2);
 }
 
-#[tokio::test]
-async fn an_answer_that_is_lost_does_not_double_rows() {
+async fn an_answer_that_is_lost_does_not_double_rows(place: Place) {
     let faults = Arc::<Faults>::default();
-    let inner = Arc::new(InMemory::new());
+    let inner = place.objects();
     let mut work = maintenance(Arc::new(FaultyStore { inner, faults: faults.clone() }), "m");
     let manifest = flush(&work.store.clone(), 0..8).await;
     faults.lost_answers.store(1, Ordering::SeqCst);
@@ -121,9 +129,8 @@ async fn an_answer_that_is_lost_does_not_double_rows() {
     assert_eq!(counts(&work.store, &newest).await, (0..80).collect::<Vec<_>>());
 }
 
-#[tokio::test]
-async fn a_damaged_file_stays_and_the_others_are_merged() {
-    let mut work = maintenance(Arc::new(InMemory::new()), "m");
+async fn a_damaged_file_stays_and_the_others_are_merged(place: Place) {
+    let mut work = maintenance(place.objects(), "m");
     let manifest = flush(&work.store.clone(), 0..10).await;
     let damaged = manifest.files[0].clone();
     work.store.put(&damaged.path, Bytes::from_static(b"torn")).await.unwrap();
@@ -135,9 +142,8 @@ async fn a_damaged_file_stays_and_the_others_are_merged() {
     assert!(report.problems[0].starts_with(&damaged.path), "{:?}", report.problems);
 }
 
-#[tokio::test]
-async fn rows_past_their_time_go_and_denies_stay_longer() {
-    let mut work = maintenance(Arc::new(InMemory::new()), "m");
+async fn rows_past_their_time_go_and_denies_stay_longer(place: Place) {
+    let mut work = maintenance(place.objects(), "m");
     let manifest = flush(&work.store.clone(), 0..4).await;
     work.retention = Retention { allows_ns: Some(DAY), denies_ns: Some(30 * DAY), bytes: None };
     let at = manifest.files[0].max_time_ns as u64 + 2 * DAY;
@@ -146,15 +152,24 @@ async fn rows_past_their_time_go_and_denies_stay_longer() {
     assert_eq!(left, (0..40).filter(|n| n % 7 == 0).collect::<Vec<_>>());
     let Step::Removed { files, rows, .. } = step else { panic!("{step}") };
     assert_eq!((files, rows), (4, 40 - left.len() as u64));
-    assert_eq!(all_steps(&mut work, after, at + 40 * DAY).await.files, []);
+    let end = |verdicts| {
+        let files = manifest.files.iter().filter(move |file| file.verdicts == verdicts);
+        files.map(|file| file.max_time_ns).max().unwrap()
+    };
+    let [expired] = &after.expired[..] else { panic!("{:?}", after.expired) };
+    assert_eq!((expired.class, expired.cause), (ExpiredClass::Allow, ExpiredCause::Age));
+    assert_eq!((expired.rows, expired.until_ns), (rows, end(Verdicts::Allow)));
+    let last = all_steps(&mut work, after, at + 40 * DAY).await;
+    assert_eq!(last.files, []);
+    assert_eq!(last.expired.iter().map(|expired| expired.rows).sum::<u64>(), 40);
+    assert_eq!(last.expired[1].until_ns, end(Verdicts::Deny));
 }
 
 type Damage = fn(&mut Manifest);
 
 /// What a check is for: each kind of damage is found and named.
-#[tokio::test]
-async fn a_check_finds_what_is_wrong() {
-    let work = maintenance(Arc::new(InMemory::new()), "m");
+async fn a_check_finds_what_is_wrong(place: Place) {
+    let work = maintenance(place.objects(), "m");
     let good = flush(&work.store, 0..2).await;
     let check = async |change: &dyn Fn(&mut Manifest)| {
         let changed = |base: &Manifest| {

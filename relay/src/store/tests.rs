@@ -1,6 +1,12 @@
-use object_store::memory::InMemory;
-
 use super::*;
+use crate::tests::place::{Place, over_every_store};
+
+over_every_store! {
+    manifests_follow_each_other_and_two_writers_do_not_collide,
+    old_manifests_and_unnamed_files_go,
+    two_writers_lose_no_manifest,
+    a_damaged_manifest_is_named,
+}
 
 fn file(name: &str) -> DataFile {
     DataFile {
@@ -26,9 +32,8 @@ fn flushed(relay_epoch: u64, position: u64, at_ns: u64) -> FlushedUpTo {
     FlushedUpTo { relay_epoch, position, loss_position: 0, at_ns }
 }
 
-#[tokio::test]
-async fn manifests_follow_each_other_and_two_writers_do_not_collide() {
-    let store = Store::new(Arc::new(InMemory::new()));
+async fn manifests_follow_each_other_and_two_writers_do_not_collide(place: Place) {
+    let store = Store::new(place.objects());
     let empty = store.newest().await.unwrap();
     assert_eq!(empty, Manifest::default());
     let first = store.add(&empty, change(&[file("a")], &[up_to("x", 3, 9)]), true).await.unwrap();
@@ -68,9 +73,8 @@ fn the_furthest_counts_and_the_long_silent_are_dropped() {
     assert_eq!(succeed(&base, flush(&later)).flushed, [flushed(1, 5, 10), later.clone()]);
 }
 
-#[tokio::test]
-async fn old_manifests_and_unnamed_files_go() {
-    let store = Store::new(Arc::new(InMemory::new()));
+async fn old_manifests_and_unnamed_files_go(place: Place) {
+    let store = Store::new(place.objects());
     let mut manifest = Manifest::default();
     for number in 0..20 {
         let name = file(&number.to_string());
@@ -96,10 +100,34 @@ async fn old_manifests_and_unnamed_files_go() {
     assert_eq!(listed().await.len(), 20);
 }
 
-#[tokio::test]
-async fn a_damaged_manifest_is_named() {
-    let store = Store::new(Arc::new(InMemory::new()));
+async fn a_damaged_manifest_is_named(place: Place) {
+    let store = Store::new(place.objects());
     store.put(&Manifest::path(3), Bytes::from_static(b"{\"version\":")).await.unwrap();
     let error = store.newest().await.unwrap_err().to_string();
     assert!(error.contains(&Manifest::path(3)), "{error}");
+}
+
+/// A manifest is created only if it is absent, so of two writers one has to look again.
+async fn two_writers_lose_no_manifest(place: Place) {
+    const EACH: usize = 15;
+    let writer = async |name: &'static str| {
+        let store = Store::new(place.objects());
+        let mut known = Manifest::default();
+        for number in 0..EACH {
+            let new = file(&format!("{name}-{number}"));
+            let is_done = |base: &Manifest| base.files.contains(&new);
+            let add = |base: &Manifest| {
+                let mut next = base.clone();
+                next.files.push(new.clone());
+                Some(next)
+            };
+            known = store.change(&known, is_done, add).await.unwrap().unwrap();
+        }
+    };
+    tokio::join!(writer("a"), writer("b"));
+    let newest = Store::new(place.objects()).newest().await.unwrap();
+    let mut paths: Vec<&str> = newest.files.iter().map(|file| file.path.as_str()).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    assert_eq!((newest.files.len(), paths.len()), (2 * EACH, 2 * EACH));
 }

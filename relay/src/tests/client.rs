@@ -1,7 +1,8 @@
 //! A collector and a query service as the relay sees them.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -11,6 +12,7 @@ use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{Action, FlightData, FlightDescriptor, Ticket};
 use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -238,52 +240,72 @@ impl Following {
 
 /// A reader of the store who knows nothing of the relay's memory.
 pub(crate) struct StoreReader {
-    root: PathBuf,
+    objects: Arc<dyn ObjectStore>,
     /// `count` of every row of a file, which never changes.
     files: HashMap<String, Vec<u64>>,
 }
 
 impl StoreReader {
-    pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), files: HashMap::new() }
+    pub(crate) fn new(objects: Arc<dyn ObjectStore>) -> Self {
+        Self { objects, files: HashMap::new() }
     }
 
-    pub(crate) fn manifest(&self, version: u64) -> Manifest {
+    pub(crate) async fn body(&self, path: &str) -> bytes::Bytes {
+        self.objects.get(&path.into()).await.unwrap().bytes().await.unwrap()
+    }
+
+    pub(crate) async fn manifest(&self, version: u64) -> Manifest {
         if version == 0 {
             return Manifest::default();
         }
-        let body = std::fs::read(self.root.join(Manifest::path(version))).unwrap();
-        serde_json::from_slice(&body).unwrap()
+        serde_json::from_slice(&self.body(&Manifest::path(version)).await).unwrap()
     }
 
-    pub(crate) fn newest(&self) -> Manifest {
-        let names = std::fs::read_dir(self.root.join(MANIFEST_PREFIX)).into_iter().flatten();
-        let version = names
-            .filter_map(|entry| {
-                let name = entry.unwrap().file_name().into_string().unwrap();
-                Manifest::version_of(&format!("{MANIFEST_PREFIX}/{name}"))
-            })
-            .max();
-        self.manifest(version.unwrap_or(0))
+    pub(crate) async fn newest(&self) -> Manifest {
+        let paths = self.paths(MANIFEST_PREFIX).await;
+        let version = paths.iter().filter_map(|path| Manifest::version_of(path)).max();
+        self.manifest(version.unwrap_or(0)).await
     }
 
-    pub(crate) fn batches(&self, path: &str) -> Vec<RecordBatch> {
-        let file = std::fs::File::open(self.root.join(path)).unwrap();
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    /// The objects below a prefix, sorted.
+    pub(crate) async fn paths(&self, prefix: &str) -> Vec<String> {
+        let listed = self.objects.list(Some(&prefix.into()));
+        let mut paths: Vec<String> =
+            listed.map_ok(|object| object.location.into()).try_collect().await.unwrap();
+        paths.sort();
+        paths
+    }
+
+    pub(crate) async fn write(&self, path: &str, body: &'static str) {
+        self.objects.put(&path.into(), body.into()).await.unwrap();
+    }
+
+    pub(crate) async fn batches(&self, path: &str) -> Vec<RecordBatch> {
+        let body = self.body(path).await;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(body).unwrap().build().unwrap();
         reader.map(Result::unwrap).collect()
     }
 
     /// The `count` of every row in a manifest's files.
-    pub(crate) fn counts(&mut self, manifest: &Manifest) -> Vec<u64> {
+    pub(crate) async fn counts(&mut self, manifest: &Manifest) -> Vec<u64> {
         let mut all = Vec::new();
         for file in &manifest.files {
             if !self.files.contains_key(&file.path) {
-                let counts: Vec<u64> = self.batches(&file.path).iter().flat_map(counts).collect();
+                let batches = self.batches(&file.path).await;
+                let counts: Vec<u64> = batches.iter().flat_map(counts).collect();
                 assert_eq!(counts.len() as u64, file.rows);
                 self.files.insert(file.path.clone(), counts);
             }
             all.extend_from_slice(&self.files[&file.path]);
         }
+        all
+    }
+
+    /// The same of the newest one, sorted.
+    pub(crate) async fn all(&mut self) -> Vec<u64> {
+        let newest = self.newest().await;
+        let mut all = self.counts(&newest).await;
+        all.sort_unstable();
         all
     }
 }

@@ -176,6 +176,7 @@ async fn a_stopping_relay_sends_collectors_away() {
     put.acknowledged().await.unwrap();
     relay.stop().await.unwrap();
     assert!(put.acknowledged().await.is_err());
-    let stored = client::StoreReader::new(folder.path()).newest();
+    let stored = client::StoreReader::new(weir_store::open(&folder.path().into()).unwrap());
+    let stored = stored.newest().await;
     assert_eq!(stored.files.iter().map(|file| file.rows).sum::<u64>(), 3);
 }

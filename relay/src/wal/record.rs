@@ -15,6 +15,9 @@ use crate::decode::RawMessage;
 /// Most parts of a record: messages of two parts each, and there are fewer columns than that.
 const MAX_PARTS: usize = 4096;
 
+/// The reason of batches that the log lost.
+pub(super) const DAMAGED: &str = "write-ahead log damaged";
+
 /// A record on its way to disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
@@ -50,6 +53,14 @@ pub(crate) struct Notes {
     pub(crate) losses: Vec<LossEntry>,
     /// First and last of the positions that these are about.
     pub(crate) positions: Vec<(u64, u64)>,
+}
+
+impl Notes {
+    /// How many batches the log lost, as they say.
+    pub(super) fn damaged(&self) -> u64 {
+        let damaged = self.losses.iter().filter(|loss| loss.reason == DAMAGED);
+        damaged.map(|loss| loss.count).fold(0, u64::saturating_add)
+    }
 }
 
 impl Record {

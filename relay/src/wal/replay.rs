@@ -5,7 +5,7 @@ use weir_flow::wire::LossEntry;
 
 use super::folder::Folder;
 use super::log::{Log, Replayed};
-use super::record::{Arrived, Entry, Notes};
+use super::record::{Arrived, DAMAGED, Entry, Notes};
 use super::{Identity, SEGMENT_BYTES};
 use crate::config::Fsync;
 use crate::decode::{Decoder, Message};
@@ -38,12 +38,15 @@ pub(crate) fn replay<F: Folder>(
     let flushed = into.hot.flushed_position();
     let each = |position, replayed| {
         let losses = match replayed {
-            Replayed::Entry(Entry::Notes(notes)) => notes.losses,
+            Replayed::Entry(Entry::Notes(notes)) => {
+                into.hot.unexplained(notes.damaged());
+                notes.losses
+            }
             Replayed::Entry(Entry::Stream { arrived, messages }) => {
                 match into.read(position, arrived, &messages) {
                     Ok(Hotness::Rows) => return,
                     Ok(Hotness::None) => {}
-                    Err(cause) => missing.lost(position, &cause),
+                    Err(cause) => missing.lost(position, &cause, into.hot),
                 }
                 Vec::new()
             }
@@ -53,7 +56,7 @@ pub(crate) fn replay<F: Folder>(
                 Vec::new()
             }
             Replayed::Lost(cause) => {
-                missing.lost(position, &cause);
+                missing.lost(position, &cause, into.hot);
                 Vec::new()
             }
         };
@@ -81,7 +84,7 @@ impl Restored<'_> {
         arrived: Arrived,
         messages: &[FlightData],
     ) -> Result<Hotness, String> {
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::of_log();
         let mut last = Message::Preparation;
         for message in messages {
             last = decoder.read(message).map_err(|error| error.to_string())?;
@@ -117,9 +120,10 @@ impl Missing {
         }
     }
 
-    fn lost(&mut self, position: u64, cause: &str) {
+    fn lost(&mut self, position: u64, cause: &str, hot: &mut Hot) {
         tracing::error!(position, cause, "a record of the write-ahead log is lost");
         self.lost += 1;
+        hot.unexplained(1);
         self.absent(position);
     }
 
@@ -132,9 +136,68 @@ impl Missing {
             verdict: String::new(),
             unit: "batches".into(),
             count: self.lost,
-            reason: "write-ahead log damaged".into(),
+            reason: DAMAGED.into(),
         };
         let losses = [loss].into_iter().filter(|loss| loss.count > 0).collect();
         Notes { losses, positions: self.positions }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::buffer::Buffer;
+    use weir_flow::manifest::Manifest;
+    use weir_flow::schema::stored_schema;
+    use weir_flow::wire::HotTicket;
+
+    use super::*;
+    use crate::decode::RawMessage;
+    use crate::hot::Limits;
+    use crate::tests::client::{encode, id};
+    use crate::wal::Record;
+    use crate::wal::disk::Disk;
+
+    /// A relay of an earlier version wrote the log: what its batches have not is null.
+    #[test]
+    fn batches_of_other_columns_are_read() {
+        let rows = crate::tests::rows(0..3);
+        let without: Vec<usize> = (0..rows.num_columns())
+            .filter(|index| rows.schema().field(*index).name() != "rtt_ns")
+            .collect();
+        let older = rows.project(&without).unwrap();
+        let messages = encode(&[(id(1), older)]);
+        let mut strict = Decoder::default();
+        assert!(messages.iter().any(|message| strict.read(message).is_err()));
+        let metadata = Buffer::from(messages.last().unwrap().app_metadata.as_ref());
+        let raw = messages.iter().map(|message| RawMessage {
+            header: Buffer::from(message.data_header.as_ref()),
+            body: Buffer::from(message.data_body.as_ref()),
+        });
+        let record = Record::flows(1, Arrived::default(), &metadata, &raw.collect::<Vec<_>>());
+        let disk = Disk::default();
+        let identity = Identity { name: "r".into(), epoch: 7 };
+        let salt = identity.salt();
+        let mut log =
+            Log::open(disk.clone(), salt, Fsync::Batch, SEGMENT_BYTES, 0, |_, _| {}).unwrap();
+        log.append(&[record]).unwrap();
+        drop(log);
+        let limits = Limits {
+            flush_rows: 100,
+            flush_bytes: 1 << 20,
+            flush_interval_ns: 1,
+            hot_max_bytes: 1 << 20,
+            wal_max_bytes: 1 << 30,
+        };
+        let mut hot = Hot::new(7, "r".into(), limits, Arc::new(Manifest::default()));
+        let (mut objects, metrics) = (Objects::restore(0, Vec::new()), Metrics::default());
+        let mut into = Restored { hot: &mut hot, objects: &mut objects, metrics: &metrics };
+        replay(disk, &identity, Fsync::Batch, &mut into, 1).unwrap();
+        let view = hot.view(&HotTicket { relay_epoch: 7, after: 0 });
+        let [(1, batch)] = &view.batches[..] else { panic!("{:?}", view.batches) };
+        assert_eq!((batch.schema(), batch.num_rows()), (stored_schema(), 3));
+        assert_eq!(batch.column_by_name("rtt_ns").unwrap().null_count(), 3);
+        assert_eq!((metrics.damaged_batches.get(), hot.is_writing()), (0, false));
     }
 }

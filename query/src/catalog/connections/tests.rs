@@ -182,3 +182,29 @@ async fn outcomes_say_where_it_ended() {
         "select outcome, count(*) as n from connections group by outcome order by n desc limit 1";
     assert_eq!(stand.rows(sql).await, [json!({"outcome": "allowed", "n": 4})]);
 }
+
+/// What began later is not joined, and of what is much later not even the file is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_later_than_asked_for_is_bounded() {
+    const DAY_MS: i64 = 24 * 3_600_000;
+    let stand = Stand::new().await;
+    let asked = Connection { port: 40_000, begin_ms: 0, destination: 1 };
+    let later = Connection { begin_ms: 20_000, port: 40_001, ..asked };
+    stand.relay.push(batch(both(asked, 400)));
+    stand.relay.flush();
+    // Its last row, of half a day after it began, and one of two days after.
+    stand.relay.push(batch([row(asked, "egress", "allow", DAY_MS / 2, DAY_MS / 2 + 5_000)]));
+    stand.relay.push(batch(both(later, 400)));
+    stand.relay.flush();
+    stand.relay.push(batch([row(asked, "egress", "allow", 2 * DAY_MS, 2 * DAY_MS + 5_000)]));
+    stand.relay.flush();
+    let (_, body) =
+        stand.sql("select * from connections where time < '2026-01-01T00:00:10Z'").await;
+    let rows = body["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!((&rows[0]["source_port"], &rows[0]["bytes"]), (&json!(40_000), &json!(400)));
+    assert_eq!(body["completeness"]["until"], "2026-01-02T00:00:16.009999999Z");
+    // Without an end everything is read.
+    let all = connections(&stand, "source_port = 40000").await;
+    assert_eq!((all.len(), &all[0]["bytes"]), (1, &json!(500)));
+}

@@ -93,7 +93,9 @@ fn denies_are_kept_for_longer_and_allows_go_first() {
     ]);
     let gone = |now: u64, retention: Retention| {
         let gone = expired(&files, now * HOUR, &retention);
-        gone.iter().map(|file| &file.path[file.path.rfind('/').unwrap() + 1..]).collect::<Vec<_>>()
+        gone.iter()
+            .map(|(file, _)| &file.path[file.path.rfind('/').unwrap() + 1..])
+            .collect::<Vec<_>>()
     };
     let age = |allows: u64, denies: u64| Retention {
         allows_ns: Some(allows * HOUR),
