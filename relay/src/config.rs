@@ -36,6 +36,9 @@ pub struct RelayConfig {
     /// Hot bytes above which collectors have to wait: reached only while the store is slower than
     /// the collectors or fails. Default 512 MiB.
     pub hot_max_bytes: usize,
+    /// Bytes of batches that stay in memory after they are stored, for followers who come again.
+    /// Default 64 MiB.
+    pub recent_bytes: usize,
     /// How long rows stay in memory after a flush has taken them, so that followers, who look a few
     /// times a second, see each of them. Default 500 ms.
     pub linger: Duration,
@@ -76,6 +79,7 @@ impl RelayConfig {
             flush_bytes: 192 << 20,
             flush_interval: Duration::from_secs(60),
             hot_max_bytes: 512 << 20,
+            recent_bytes: 64 << 20,
             linger: Duration::from_millis(500),
             maintain_interval: Duration::from_secs(30),
             retention: Retention::default(),

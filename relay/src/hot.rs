@@ -10,6 +10,9 @@
 //! without rows, so that whoever reads them sees whether one is missing.
 
 mod ledger;
+mod recent;
+mod status;
+mod view;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,16 +21,16 @@ use arrow::array::RecordBatch;
 use weir_flow::manifest::{FlushedUpTo, Manifest, StoredUpTo};
 use weir_flow::schema::loss::LossRow;
 use weir_flow::schema::stored_schema;
-use weir_flow::wire::{Acknowledgement, BatchId, HotHeader, HotTicket, LossEntry, RelayStatus};
+use weir_flow::wire::{Acknowledgement, BatchId, LossEntry};
 
 pub(crate) use self::ledger::loss_batch;
 use self::ledger::{Ledger, rows_of};
+use self::recent::Recent;
+pub(crate) use self::view::HotView;
 use crate::decode::ReceivedBatch;
 use crate::senders::{Arrival, Senders};
 use crate::wal::{Arrived, Notes, Record};
 
-/// Sentences about gaps in a status.
-const MAX_GAPS: usize = 20;
 /// What a batch weighs besides its rows.
 const BATCH_BYTES: usize = 512;
 
@@ -39,6 +42,7 @@ pub(crate) struct Limits {
     pub(crate) flush_interval_ns: u64,
     pub(crate) hot_max_bytes: usize,
     pub(crate) wal_max_bytes: u64,
+    pub(crate) recent_bytes: usize,
 }
 
 /// What became of a batch.
@@ -63,6 +67,8 @@ pub(crate) struct Hot {
     name: String,
     limits: Limits,
     hot: VecDeque<HotBatch>,
+    /// Not hot any more.
+    recent: Recent,
     ledger: Ledger,
     /// Taken, not written yet: their positions follow those of `hot`.
     pending: VecDeque<Pending>,
@@ -114,13 +120,6 @@ pub(crate) struct FlushJob {
     pub(crate) after: u64,
 }
 
-/// What is hot at one moment.
-#[derive(Debug)]
-pub(crate) struct HotView {
-    pub(crate) header: HotHeader,
-    pub(crate) batches: Vec<(u64, RecordBatch)>,
-}
-
 impl Hot {
     /// Nothing is hot; `manifest` is in force.
     pub(crate) fn new(epoch: u64, name: String, limits: Limits, manifest: Arc<Manifest>) -> Self {
@@ -129,6 +128,7 @@ impl Hot {
             name,
             limits,
             hot: VecDeque::new(),
+            recent: Recent::new(limits.recent_bytes),
             ledger: Ledger::new(0),
             pending: VecDeque::new(),
             writing: 0,
@@ -323,6 +323,7 @@ impl Hot {
             if let Some(hot) = self.hot.pop_front() {
                 self.rows -= hot.batch.num_rows();
                 self.bytes -= hot.bytes;
+                self.recent.push(hot);
             }
         }
         self.ledger.flushed(losses_up_to);
@@ -343,46 +344,6 @@ impl Hot {
     /// The log has so many bytes now.
     pub(crate) fn released(&mut self, wal_bytes: u64) {
         self.wal_bytes = wal_bytes;
-    }
-
-    /// The manifest in force and the batches that complete it.
-    pub(crate) fn view(&self, ticket: &HotTicket) -> HotView {
-        let batches = self.hot.range(self.from(ticket)..);
-        let batches = batches.map(|hot| (hot.position, hot.batch.clone())).collect();
-        HotView { header: self.header_of_flows(), batches }
-    }
-
-    /// What a view would say first.
-    pub(crate) fn header_of_flows(&self) -> HotHeader {
-        let last = self.written_position();
-        self.header(self.hot.front().map_or(last + 1, |hot| hot.position), last)
-    }
-
-    /// The oldest hot batch that the ticket lacks.
-    pub(crate) fn next(&self, ticket: &HotTicket) -> Option<(u64, RecordBatch)> {
-        let hot = self.hot.get(self.from(ticket))?;
-        Some((hot.position, hot.batch.clone()))
-    }
-
-    /// The manifest in force and the rows of the ledger that complete it.
-    pub(crate) fn loss_view(&self, ticket: &HotTicket) -> HotView {
-        let (first, last) = self.ledger.range();
-        let batches = self.ledger.after(self.after(ticket));
-        HotView { header: self.header(first, last), batches }
-    }
-
-    fn header(&self, first: u64, last: u64) -> HotHeader {
-        let manifest_version = self.manifest.version;
-        HotHeader { relay_epoch: self.epoch, manifest_version, first, last }
-    }
-
-    fn from(&self, ticket: &HotTicket) -> usize {
-        let after = self.after(ticket);
-        self.hot.partition_point(|hot| hot.position <= after)
-    }
-
-    fn after(&self, ticket: &HotTicket) -> u64 {
-        if ticket.relay_epoch == self.epoch { ticket.after } else { 0 }
     }
 
     /// Whether something is taken that is not on disk.
@@ -413,36 +374,6 @@ impl Hot {
     /// Hot rows and bytes.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.rows, self.bytes)
-    }
-
-    /// How the relay is.
-    pub(crate) fn status(&self) -> RelayStatus {
-        let mut problems: Vec<String> =
-            self.store_problem.iter().chain(&self.wal_problem).cloned().collect();
-        if self.bytes + self.pending_bytes >= self.limits.hot_max_bytes {
-            problems.push(format!(
-                "memory is full ({} hot rows): collectors wait until the store takes them",
-                self.rows
-            ));
-        } else if self.wal_bytes + self.pending_bytes as u64 >= self.limits.wal_max_bytes {
-            problems.push(format!(
-                "the write-ahead log is full ({} bytes): collectors wait until the store takes what is in it",
-                self.wal_bytes
-            ));
-        }
-        problems.extend(self.senders.gaps(MAX_GAPS));
-        RelayStatus {
-            version: env!("CARGO_PKG_VERSION").into(),
-            relay_epoch: self.epoch,
-            rows_acknowledged: self.rows_acknowledged,
-            hot_rows: self.rows as u64,
-            hot_bytes: self.bytes as u64,
-            stored_rows: self.manifest.files.iter().map(|file| file.rows).sum(),
-            stored_bytes: self.manifest.files.iter().map(|file| file.size_bytes).sum(),
-            stored_files: self.manifest.files.len() as u64,
-            problems,
-            collectors: self.senders.report(),
-        }
     }
 
     fn has_room(&self, bytes: usize) -> bool {

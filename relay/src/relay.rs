@@ -117,6 +117,7 @@ impl Starting {
             flush_interval_ns: nanoseconds(config.flush_interval),
             hot_max_bytes: config.hot_max_bytes,
             wal_max_bytes: config.wal_max_bytes,
+            recent_bytes: config.recent_bytes,
         };
         let (bell, rung) = Bell::new();
         let mut hot = Hot::new(identity.epoch, identity.name.clone(), limits, Arc::new(manifest));

@@ -26,6 +26,8 @@ const QUEUE_BATCHES: usize = 1_024;
 const QUEUE_BYTES: usize = 64 << 20;
 /// Between two attempts to reach a relay.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long a relay may take to hand over what somebody who comes again lacks.
+const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// What comes to followers.
 #[derive(Clone, Debug)]
@@ -153,7 +155,13 @@ impl Hub {
         for (relay, source) in self.snapshots.sources.iter().enumerate() {
             let view = source.flows.refresh().await.ok();
             if let Some(view) = &view {
-                subscription.begin(view, after);
+                let lacking = subscription.begin(view, after);
+                if let Some((from, to)) = lacking {
+                    let stored = self.stored(relay, view.epoch, (from, to)).await;
+                    subscription.missed += to - from + 1 - stored.len() as u64;
+                    subscription.backlog.extend(stored);
+                }
+                subscription.now(view, after);
             }
             let starts = !std::mem::replace(&mut self.state().running[relay], true);
             if starts {
@@ -163,6 +171,39 @@ impl Hub {
             }
         }
         subscription
+    }
+
+    /// Batches that are stored by now, first and last position, as far as the relay has them still.
+    async fn stored(&self, relay: usize, epoch: u64, (from, to): (u64, u64)) -> Vec<LiveBatch> {
+        let client = &self.snapshots.sources[relay].relay;
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        let read = async {
+            let ticket = HotTicket { relay_epoch: epoch, after: from - 1 };
+            let (header, mut batches) = client.follow(ticket).await?;
+            while header.relay_epoch == epoch
+                && let Some(HotBatch { position, wire_bytes, batch }) = batches.next().await?
+                && position <= to
+            {
+                bytes += wire_bytes;
+                if bytes > QUEUE_BYTES {
+                    break;
+                }
+                let batch =
+                    conform(&batch, &stored_schema()).map_err(|cause| client.protocol(cause))?;
+                found.push(LiveBatch { epoch, position, wire_bytes: 0, batch });
+                if position == to {
+                    break;
+                }
+            }
+            Ok::<_, RelayError>(())
+        };
+        match tokio::time::timeout(CATCH_UP, read).await {
+            Ok(Ok(())) | Err(_) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a follower that came again misses what is stored");
+            }
+        }
+        found
     }
 
     /// Reads a relay's stream as long as anybody follows.
@@ -221,15 +262,18 @@ impl Hub {
 }
 
 impl Subscription {
-    /// What a relay holds: how far it is, and what of it comes behind `after`.
-    fn begin(&mut self, view: &HotView, after: Option<&Positions>) {
+    /// How far a relay is; first and last position of what it has not in memory and `after` lacks.
+    fn begin(&mut self, view: &HotView, after: Option<&Positions>) -> Option<(u64, u64)> {
         self.seen.read(view.epoch, view.last);
+        let from = after?.of(view.epoch)?;
+        (view.first > from + 1).then_some((from + 1, view.first - 1))
+    }
+
+    /// What a relay holds behind `after`.
+    fn now(&mut self, view: &HotView, after: Option<&Positions>) {
         let Some(after) = after else { return };
         // Of another life of the relay nothing is known: all it holds is new.
         let from = after.of(view.epoch);
-        if let Some(from) = from {
-            self.missed += view.first.saturating_sub(from + 1);
-        }
         let newer = view.batches.iter().filter(|(position, _)| *position > from.unwrap_or(0));
         self.backlog.extend(newer.map(|(position, batch)| LiveBatch {
             epoch: view.epoch,
@@ -289,15 +333,17 @@ mod tests {
                 missed: 0,
             };
             let after = after.map(|after| after.parse().unwrap());
-            subscription.begin(&view, after.as_ref());
+            let lacking = subscription.begin(&view, after.as_ref());
+            subscription.now(&view, after.as_ref());
             assert_eq!(subscription.seen.to_string(), "7:6");
             let backlog: Vec<u64> = subscription.backlog.iter().map(|b| b.position).collect();
-            (backlog, subscription.missed)
+            (backlog, lacking)
         };
-        assert_eq!(begin(None), (vec![], 0));
-        assert_eq!(begin(Some("7:6")), (vec![], 0));
-        assert_eq!(begin(Some("7:5")), (vec![6], 0));
-        assert_eq!(begin(Some("7:2")), (vec![5, 6], 2));
-        assert_eq!(begin(Some("3:100")), (vec![5, 6], 0));
+        assert_eq!(begin(None), (vec![], None));
+        assert_eq!(begin(Some("7:6")), (vec![], None));
+        assert_eq!(begin(Some("7:5")), (vec![6], None));
+        assert_eq!(begin(Some("7:4")), (vec![5, 6], None));
+        assert_eq!(begin(Some("7:2")), (vec![5, 6], Some((3, 4))));
+        assert_eq!(begin(Some("3:100")), (vec![5, 6], None));
     }
 }

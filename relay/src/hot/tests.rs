@@ -1,4 +1,5 @@
 use weir_flow::schema::FlowBuilder;
+use weir_flow::wire::{HotHeader, HotTicket};
 
 use super::*;
 use crate::tests::flows::flow;
@@ -9,6 +10,7 @@ const LIMITS: Limits = Limits {
     flush_interval_ns: 100,
     hot_max_bytes: 4000,
     wal_max_bytes: 1 << 30,
+    recent_bytes: 1 << 20,
 };
 
 fn hot() -> Hot {

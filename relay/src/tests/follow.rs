@@ -54,7 +54,7 @@ async fn a_follower_resumes_after_a_restart() {
     assert_eq!(follower.header().await.relay_epoch, epoch);
     assert_eq!(follower.next().await.unwrap(), (2, vec![1]));
     assert_eq!(follower.next().await.unwrap(), (3, vec![2]));
-    // What was stored meanwhile is missed, and told.
+    // What an earlier process stored is missed, and told.
     relay.stop().await.unwrap();
     let relay = Running::start(config(folder.path())).await;
     relay.client.send(&[(id(4), rows(3..4))]).await.unwrap();
@@ -71,7 +71,9 @@ async fn a_follower_resumes_after_a_restart() {
 async fn a_slow_follower_is_told_what_it_missed() {
     const BATCHES: u64 = 60;
     let folder = tempfile::tempdir().unwrap();
-    let relay = Running::start(RelayConfig { flush_rows: 5_000, ..config(folder.path()) }).await;
+    let relay =
+        Running::start(RelayConfig { flush_rows: 5_000, recent_bytes: 0, ..config(folder.path()) })
+            .await;
     let mut slow = relay.client.follow(ALL).await;
     slow.header().await;
     for sequence in 1..=BATCHES {
@@ -91,5 +93,28 @@ async fn a_slow_follower_is_told_what_it_missed() {
     assert!(missed > 0, "the connection took everything");
     assert_eq!(relay.metrics.follower_missed_batches.get(), missed);
     drop(slow);
+    relay.stop().await.unwrap();
+}
+
+/// Who comes again after a flush gets what it lacks, in order, once.
+#[tokio::test]
+async fn what_is_stored_stays_a_while_for_who_comes_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = Running::start(RelayConfig { flush_rows: 1, ..config(folder.path()) }).await;
+    let epoch = relay.client.hot(ALL).await.0.relay_epoch;
+    for sequence in 1..=5 {
+        relay.client.send(&[(id(sequence), rows(sequence..sequence + 1))]).await.unwrap();
+    }
+    until("all is stored", async || relay.client.status().await.stored_rows == 5).await;
+    assert_eq!(relay.client.hot(ALL).await.1.len(), 0);
+    let mut follower = relay.client.follow(HotTicket { relay_epoch: epoch, after: 2 }).await;
+    follower.header().await;
+    for position in 3..=5 {
+        assert_eq!(follower.next().await.unwrap(), (position, vec![position]));
+    }
+    relay.client.send(&[(id(6), rows(6..7))]).await.unwrap();
+    assert_eq!(follower.next().await.unwrap(), (6, vec![6]));
+    assert_eq!(relay.metrics.follower_missed_batches.get(), 0);
+    drop(follower);
     relay.stop().await.unwrap();
 }

@@ -189,6 +189,7 @@ mod tests {
             flush_interval_ns: 1,
             hot_max_bytes: 1 << 20,
             wal_max_bytes: 1 << 30,
+            recent_bytes: 0,
         };
         let mut hot = Hot::new(7, "r".into(), limits, Arc::new(Manifest::default()));
         let (mut objects, metrics) = (Objects::restore(0, Vec::new()), Metrics::default());
