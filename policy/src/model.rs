@@ -2,12 +2,12 @@
 
 mod cluster;
 mod flow_logging;
+mod labels;
 mod logging;
 mod policy;
 mod selector;
 mod tier;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -16,13 +16,11 @@ pub use flow_logging::{
     ANNOUNCED, FlowLogging, Interval, IntervalInForce, IntervalOverride, IntervalPlan,
     IntervalSource, Term,
 };
+pub use labels::{LabelPool, Labels};
 pub use logging::{LogRule, NetworkLogging};
 pub use policy::{Direction, IpBlock, NetworkPolicy, Peer, Port, PortRule, Rule};
 pub use selector::{Operator, Requirement, Selector};
 pub use tier::{Action, Tier, TierKind, TierPeer, TierPods, TierPolicy, TierRule};
-
-/// Labels of an object.
-pub type Labels = BTreeMap<String, String>;
 
 /// The label by which every namespace can be selected by name. The API server sets it and puts it
 /// back when it is removed.

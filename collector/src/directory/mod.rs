@@ -12,8 +12,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
 use weir_abi::Address;
-use weir_flow::schema::LabelMap;
 use weir_flow::values::{EndpointKind, PolicyRule};
+use weir_policy::model::Labels;
 
 pub use writer::DirectoryWriter;
 
@@ -31,7 +31,7 @@ pub struct EndpointInfo {
     /// Name of the pod's controller.
     pub workload: Option<String>,
     /// The pod's labels.
-    pub labels: LabelMap,
+    pub labels: Labels,
     /// The pod's node, or the node itself.
     pub node: Option<String>,
     /// DNS names of the address.
@@ -49,7 +49,7 @@ impl EndpointInfo {
             pod: None,
             workload_kind: None,
             workload: None,
-            labels: LabelMap::new(),
+            labels: Labels::new(),
             node: None,
             names: Vec::new(),
             service: None,

@@ -9,7 +9,7 @@ use weir_abi::{DIRECTION_EGRESS, DIRECTION_INGRESS, PROTOCOL_ICMP, PROTOCOL_TCP}
 use weir_flow::schema::{Flow, LabelMap, TimestampNs, stored_schema};
 use weir_flow::values::{Direction, EndpointKind, PolicyRule, Reason, State, Verdict};
 use weir_policy::Cluster;
-use weir_policy::model::{Node, Pod, Service, Workload};
+use weir_policy::model::{Labels, Node, Pod, Service, Workload};
 
 use super::*;
 use crate::directory::{DirectoryWriter, to_kernel};
@@ -26,7 +26,7 @@ fn pod(namespace: &str, name: &str, address: &str) -> Pod {
     Pod {
         namespace: namespace.into(),
         name: name.into(),
-        labels: LabelMap::from([("app".into(), name.into())]),
+        labels: Labels::from([("app".into(), name.into())]),
         addresses: vec![ip(address), ip(&format!("fd00::{}", &address[7..]))],
         node: Some("n1".into()),
         ..Pod::default()

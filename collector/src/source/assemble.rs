@@ -47,6 +47,8 @@ pub(super) fn assemble<'a>(
             Object::Ignored { .. } => {}
         }
     }
+    cluster.pods.shrink_to_fit();
+    cluster.policies.shrink_to_fit();
     (cluster, texts, duplicates)
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use weir_policy::manifest::{self, Object};
+use weir_policy::model::{LabelPool, Labels};
 
 use super::ClusterState;
 use super::assemble::assemble;
@@ -27,6 +28,7 @@ const RACY: Duration = Duration::from_secs(2);
 pub(super) struct Files {
     root: PathBuf,
     files: BTreeMap<PathBuf, File>,
+    labels: LabelPool,
     /// What is wrong with the directory itself.
     problems: Vec<String>,
 }
@@ -39,7 +41,7 @@ struct File {
     /// None if the file has to be read again.
     stamp: Option<Stamp>,
     /// Of the last time it was good.
-    objects: Vec<Described>,
+    objects: Box<[Described]>,
     /// What is wrong with it now.
     problems: Vec<String>,
 }
@@ -56,7 +58,7 @@ struct Stamp {
 impl Files {
     /// Nothing read yet.
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, files: BTreeMap::new(), problems: Vec::new() }
+        Self { root, files: BTreeMap::new(), labels: LabelPool::default(), problems: Vec::new() }
     }
 
     /// Reads what has changed and returns the state now.
@@ -75,10 +77,11 @@ impl Files {
             let file = self.files.entry(path.clone()).or_default();
             let stamp = Stamp::of(&metadata);
             if file.stamp != Some(stamp) {
-                file.read(&path, &metadata);
+                file.read(&path, &metadata, &mut self.labels);
                 file.stamp = is_settled(&metadata).then_some(stamp);
             }
         }
+        self.labels.forget_unused();
         self.state()
     }
 
@@ -157,8 +160,8 @@ impl Files {
 
 impl File {
     /// Takes over the file's objects if all of it is good.
-    fn read(&mut self, path: &Path, metadata: &Metadata) {
-        match objects(path, metadata) {
+    fn read(&mut self, path: &Path, metadata: &Metadata, labels: &mut LabelPool) {
+        match objects(path, metadata, labels) {
             Ok(objects) => {
                 for kind in objects.iter().filter_map(|(object, _)| ignored(object)) {
                     tracing::debug!(file = %path.display(), kind, "not needed for policies");
@@ -188,7 +191,11 @@ impl Stamp {
     }
 }
 
-fn objects(path: &Path, metadata: &Metadata) -> Result<Vec<Described>, Vec<String>> {
+fn objects(
+    path: &Path,
+    metadata: &Metadata,
+    labels: &mut LabelPool,
+) -> Result<Box<[Described]>, Vec<String>> {
     if metadata.len() > MAX_FILE_BYTES {
         return Err(too_large());
     }
@@ -205,7 +212,12 @@ fn objects(path: &Path, metadata: &Metadata) -> Result<Vec<Described>, Vec<Strin
     let mut problems = Vec::new();
     for result in manifest::parse_with_texts(&text) {
         match result {
-            Ok((object, text)) => objects.push((object, text.map(Arc::from))),
+            Ok((mut object, text)) => {
+                if let Some(own) = labels_of(&mut object) {
+                    labels.share(own);
+                }
+                objects.push((object, text.map(Arc::from)));
+            }
             Err(error) => problems.push(error.to_string()),
         }
     }
@@ -213,7 +225,17 @@ fn objects(path: &Path, metadata: &Metadata) -> Result<Vec<Described>, Vec<Strin
     if text.trim().is_empty() {
         problems.push("is empty: remove the file to remove what it described".to_owned());
     }
-    if problems.is_empty() { Ok(objects) } else { Err(problems) }
+    if problems.is_empty() { Ok(objects.into()) } else { Err(problems) }
+}
+
+fn labels_of(object: &mut Object) -> Option<&mut Labels> {
+    match object {
+        Object::Namespace(namespace) => Some(&mut namespace.labels),
+        Object::Pod(pod) => Some(&mut pod.labels),
+        Object::Node(node) => Some(&mut node.labels),
+        Object::Service(service) => Some(&mut service.selector),
+        _ => None,
+    }
 }
 
 fn too_large() -> Vec<String> {

@@ -34,7 +34,7 @@ pub(super) fn selector(raw: RawSelector, at: &FieldPath) -> Result<Selector, Pro
     }
     let at = at.key("matchExpressions");
     let expressions = each(raw.match_expressions, |index, raw| requirement(raw, &at.index(index)))?;
-    Ok(Selector { labels, expressions })
+    Ok(Selector { labels: labels.into(), expressions })
 }
 
 fn requirement(raw: RawRequirement, at: &FieldPath) -> Result<Requirement, Problem> {

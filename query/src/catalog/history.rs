@@ -141,7 +141,7 @@ impl History {
                 namespace,
                 name,
                 addresses: addresses.iter().map(ToString::to_string).collect(),
-                labels,
+                labels: labels.into_iter().collect(),
                 workload_kind,
                 workload,
                 node,
@@ -162,7 +162,7 @@ impl History {
                 cluster: valid.cluster.into(),
                 name,
                 addresses: addresses.iter().map(ToString::to_string).collect(),
-                labels,
+                labels: labels.into_iter().collect(),
                 valid_from: valid.from,
                 valid_to: valid.to,
             })

@@ -2,7 +2,6 @@
 //! changes and wherever an update fails.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -22,8 +21,8 @@ use weir_policy::Cluster;
 use weir_policy::compile::{Compiled, Compiler};
 use weir_policy::lookup::lookup;
 use weir_policy::model::{
-    Action, ContainerPort, IpBlock, Namespace, NetworkPolicy, Node, Peer, Pod, Port, PortRule,
-    Protocol, Rule, Selector, Tier, TierKind, TierPeer, TierPods, TierPolicy, TierRule,
+    Action, ContainerPort, IpBlock, Labels, Namespace, NetworkPolicy, Node, Peer, Pod, Port,
+    PortRule, Protocol, Rule, Selector, Tier, TierKind, TierPeer, TierPods, TierPolicy, TierRule,
 };
 
 use super::fake::Fake;
@@ -140,8 +139,8 @@ fn questions() -> impl Iterator<Item = Question> {
     })
 }
 
-fn labels(app: u8) -> BTreeMap<String, String> {
-    BTreeMap::from([("app".to_owned(), ["x", "y", "z"][usize::from(app % 3)].to_owned())])
+fn labels(app: u8) -> Labels {
+    Labels::from([("app".to_owned(), ["x", "y", "z"][usize::from(app % 3)].to_owned())])
 }
 
 fn selector() -> impl Strategy<Value = Selector> {

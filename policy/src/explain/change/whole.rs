@@ -92,9 +92,11 @@ fn what(place: Place<'_>) -> String {
 fn name(place: Place<'_>, pods: &Labels) -> String {
     let own = pods.values().next().map_or("pods", String::as_str);
     let other = match holder(place.cluster, place.attempt.remote(place.direction)) {
-        Holder::Pod(pod) => {
-            telling_labels(&pod.labels).into_values().next().unwrap_or_else(|| pod.name.clone())
-        }
+        Holder::Pod(pod) => telling_labels(&pod.labels)
+            .into_iter()
+            .next()
+            .map(|(_, value)| value)
+            .unwrap_or_else(|| pod.name.clone()),
         Holder::Node(node) => node.to_owned(),
         _ => "outside".to_owned(),
     };
