@@ -11,8 +11,9 @@ use crate::{packet::Words, scene::Scene};
 
 /// An event with the ring's own header.
 const RECORD: u64 = size_of::<VerdictEvent>() as u64 + 8;
-/// The reader is woken for each such amount of data, about 680 events; for less it looks by itself
-/// every few milliseconds. Waking it for each event costs more than judging the packet.
+/// The reader is woken for the first event after it has given back everything, and for each such
+/// amount of data, about 680 events; for what is between it looks by itself every few milliseconds.
+/// Waking it for each event costs more than judging the packet.
 const WAKEUP_EVERY: u64 = 64 << 10;
 
 /// Room for an event, or null.
@@ -27,7 +28,7 @@ pub fn reserve(ring: &'static RingBuf) -> *mut VerdictEvent {
 #[inline(always)]
 pub fn wakeup(ring: &RingBuf) -> u64 {
     let waiting = ring.query(u64::from(BPF_RB_AVAIL_DATA));
-    u64::from(if waiting % WAKEUP_EVERY < RECORD { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
+    u64::from(if waiting % WAKEUP_EVERY <= RECORD { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
 }
 
 /// Writes down what happened.

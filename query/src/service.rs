@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -79,7 +80,13 @@ impl Query {
     /// The listener fails.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), std::io::Error> {
         let router = router(self.app, self.address.ip().is_loopback());
-        let serving = axum::serve(self.listener, router)
+        // A row that follows closely upon another message must not wait for its acknowledgement.
+        let listener = self.listener.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "small messages may be late");
+            }
+        });
+        let serving = axum::serve(listener, router)
             .with_graceful_shutdown(shutdown.clone().cancelled_owned());
         tokio::select! {
             served = async { serving.await } => served,

@@ -1,5 +1,6 @@
 //! A kernel ring buffer in memory: one page with the reader's position, one with the writers', and
-//! the data, twice in a row, so that a record that wraps around lies in one piece.
+//! the data. The kernel offers the data twice in a row, so that a record that wraps around lies in
+//! one piece; here it is mapped once, since each mapping of a page counts as memory of the process.
 
 use std::{
     io,
@@ -36,7 +37,7 @@ pub(crate) struct Mapped {
     map: OwnedFd,
     /// Of one page, which this process writes.
     consumer: Mapping,
-    /// Read-only: a page, then the data twice.
+    /// Read-only: a page, then the data.
     producer: Mapping,
     page_len: usize,
     data_len: usize,
@@ -56,18 +57,16 @@ impl Mapped {
         let writable = libc::PROT_READ | libc::PROT_WRITE;
         let consumer =
             Mapping::new(map.as_fd(), page_len, writable, 0).map_err(error("map into memory"))?;
-        let len = page_len + 2 * data_len;
-        let producer = Mapping::new(map.as_fd(), len, libc::PROT_READ, page_len)
+        let producer = Mapping::new(map.as_fd(), page_len + data_len, libc::PROT_READ, page_len)
             .map_err(error("map into memory"))?;
         Ok(Self { map, consumer, producer, page_len, data_len })
     }
 
-    /// Where the data that `position` stands for lies.
-    fn data(&self, position: u64, len: usize) -> NonNull<u8> {
+    /// Where the data that `position` stands for lies, and how many bytes do before the end.
+    fn data(&self, position: u64) -> (NonNull<u8>, usize) {
         let offset = position as usize & (self.data_len - 1);
-        assert!(len <= self.data_len, "no record is longer than the ring");
-        // SAFETY: offset < data_len and len <= data_len, and the data is mapped twice.
-        unsafe { self.producer.start.add(self.page_len + offset) }
+        // SAFETY: offset < data_len, and so much is mapped after the page.
+        (unsafe { self.producer.start.add(self.page_len + offset) }, self.data_len - offset)
     }
 }
 
@@ -89,16 +88,23 @@ impl RingMemory for Mapped {
     }
 
     fn header(&self, position: u64) -> u32 {
-        // SAFETY: records begin on a multiple of eight with this number, which the kernel writes
-        // atomically, and last when it is done with the record.
-        unsafe { self.data(position, HEADER_LEN).cast::<AtomicU32>().as_ref() }
-            .load(Ordering::Acquire)
+        // SAFETY: records begin on a multiple of eight, so that these four bytes do not wrap around,
+        // with this number, which the kernel writes atomically, and last when it is done with the
+        // record.
+        unsafe { self.data(position).0.cast::<AtomicU32>().as_ref() }.load(Ordering::Acquire)
     }
 
     fn copy(&self, position: u64, into: &mut [u8]) {
-        let from = self.data(position + HEADER_LEN as u64, into.len());
-        // SAFETY: mapped, and the kernel leaves a record alone that is submitted and not released.
-        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), into.as_mut_ptr(), into.len()) }
+        assert!(into.len() <= self.data_len, "no record is longer than the ring");
+        let (start, len) = self.data(position + HEADER_LEN as u64);
+        let (first, rest) = into.split_at_mut(into.len().min(len));
+        let begin = self.data(0).0;
+        // SAFETY: both parts are mapped, and the kernel leaves a record alone that is submitted and
+        // not released.
+        unsafe {
+            core::ptr::copy_nonoverlapping(start.as_ptr(), first.as_mut_ptr(), first.len());
+            core::ptr::copy_nonoverlapping(begin.as_ptr(), rest.as_mut_ptr(), rest.len());
+        }
     }
 
     fn size(&self) -> u64 {

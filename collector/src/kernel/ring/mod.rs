@@ -4,8 +4,9 @@
 //! what was made of the events is safe. A reader that begins again later, even another process,
 //! goes on from a position that somebody wrote down.
 //!
-//! The kernel wakes the reader only once for a good many events, so that a flood costs it little;
-//! for fewer, the reader looks by itself every [`POLL`]. That bounds the delay.
+//! The kernel wakes the reader for the first event after everything was given back, and then only
+//! once for a good many, so that a flood costs it little; for fewer, the reader looks by itself every
+//! [`POLL`]. That bounds the delay.
 
 #[cfg(test)]
 pub(crate) mod fake;
