@@ -29,6 +29,7 @@ pub mod logging;
 mod netlink;
 pub mod node_state;
 mod objects;
+mod presence;
 pub mod source;
 pub mod uplink;
 

@@ -104,6 +104,15 @@ pub enum CollectorError {
     /// The kernel cannot be used.
     #[error(transparent)]
     Enforce(#[from] EnforceError),
+    /// Another collector has this node.
+    #[error(
+        "a collector of node {node} runs already in this network namespace: there can be one for \
+         each node; stop that one, or choose another --node"
+    )]
+    Running {
+        /// The node.
+        node: String,
+    },
     /// The state directory cannot be used.
     #[error(transparent)]
     State(#[from] NodeStateError),

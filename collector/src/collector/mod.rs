@@ -27,6 +27,7 @@ use crate::logging::Logger;
 use crate::netlink::Changes;
 use crate::node_state::NodeState;
 use crate::objects::Teller;
+use crate::presence::Presence;
 use crate::source::{ClusterSource, ManifestDirectory};
 use crate::uplink::{OutboxHandle, RelayAddress, StatusSource, Uplink};
 pub use config::{CollectorConfig, CollectorError, SpoolFsync};
@@ -53,6 +54,7 @@ pub struct Collector {
     left: Left,
     changes: Changes,
     health: Arc<Health>,
+    presence: Presence,
     state: Option<NodeState>,
     logger: Option<Arc<Logger>>,
 }
@@ -86,7 +88,11 @@ impl Collector {
         }
         let relay: RelayAddress = config.relay.parse()?;
         let source = ManifestDirectory::open(Path::new(&config.manifests))?;
+        // The directory's lock names the other process, so it is asked first.
         let state = config.state.as_deref().map(NodeState::open).transpose()?;
+        let presence = Presence::claim(&config.node)
+            .map_err(|source| CollectorError::System { what: "claiming the node", source })?
+            .ok_or_else(|| CollectorError::Running { node: config.node.clone() })?;
         let health = Arc::new(Health::default());
         let proved = kernel::self_test(&config.datapath)?;
         tracing::info!("self-test: {proved}");
@@ -117,7 +123,7 @@ impl Collector {
         if enforcer.kernel().replaces_maps()? {
             left.note_replaced_maps();
         }
-        Ok(Self { config, relay, source, enforcer, left, changes, health, state, logger })
+        Ok(Self { config, relay, source, enforcer, left, changes, health, presence, state, logger })
     }
 
     /// Offers the collector's metrics, `weir_collector_…`.
@@ -138,9 +144,20 @@ impl Collector {
     /// # Errors
     /// A part failed.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), CollectorError> {
-        let Self { config, relay, source, enforcer, left, changes, health, state, logger } = self;
+        let Self {
+            config,
+            relay,
+            source,
+            enforcer,
+            left,
+            changes,
+            health,
+            presence,
+            state,
+            logger,
+        } = self;
         // Held until the end.
-        let _state = state;
+        let _held = (presence, state);
         let Left { reader, scanner, outbox, journal, resumed } = left;
         // Dropped with this future: then everything stops, orderly or not.
         let tokens: [CancellationToken; 5] = Default::default();

@@ -293,3 +293,22 @@ fn a_second_collector_of_the_node_is_refused() {
         start(&state).unwrap_or_else(|error| panic!("{error}"));
     });
 }
+
+#[test]
+fn a_second_collector_is_refused_also_where_neither_leaves_anything() {
+    net::in_namespace(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let start = |node: &str| {
+            let relay = "http://127.0.0.1:1";
+            let mut config = CollectorConfig::new("lab", node, directory.path(), relay);
+            config.datapath = sizes(16_384);
+            Collector::start(config)
+        };
+        let first = start("n1").unwrap_or_else(|error| panic!("{error}"));
+        let error = start("n1").err().unwrap().to_string();
+        assert!(error.contains("node n1 runs already") && error.contains("--node"), "{error}");
+        start("n2").unwrap_or_else(|error| panic!("{error}"));
+        drop(first);
+        start("n1").unwrap_or_else(|error| panic!("{error}"));
+    });
+}
