@@ -2,8 +2,9 @@
 //!
 //! In: cluster states. Out: a `DoPut` stream of versions, one batch under way at a time. A stream
 //! begins with everything, so neither side has to remember what the other knew; what changes while
-//! there is no stream waits in a bounded queue.
+//! there is no stream waits in a bounded queue. Texts are made for the batch under way only.
 
+mod object;
 mod versions;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,18 +23,16 @@ use weir_flow::wire::{self, Acknowledgement, MAX_MESSAGE_BYTES, OBJECTS, Objects
 
 use crate::health::Health;
 use crate::source::ClusterState;
-use crate::uplink::{RelayAddress, encode};
+use crate::uplink::{RelayAddress, Retry, encode};
 use versions::Versions;
 
 /// Bytes of versions that wait while the relay is away.
 const QUEUE_BYTES: usize = 32 << 20;
 /// Most versions of a batch, and most bytes of their manifests unless one alone has more.
-const BATCH_VERSIONS: usize = 4_096;
-const BATCH_BYTES: usize = 4 << 20;
+const BATCH_VERSIONS: usize = 2_048;
+const BATCH_BYTES: usize = 1 << 20;
 /// How long the relay may take to answer a batch.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(5);
 
 /// Who tells whom.
 #[derive(Clone, Debug)]
@@ -113,29 +112,21 @@ impl Teller {
 
     /// One stream after another.
     async fn streams(&self, shared: &Shared, shutdown: &CancellationToken) {
-        let mut retry = FIRST_RETRY;
-        let mut reported = String::new();
+        let mut retry = Retry::new(&self.relay, "objects");
         let mut ever_reached = false;
         loop {
             let mut reached = false;
             let Err(error) = self.stream(shared, shutdown, &mut reached).await else { return };
             ever_reached |= reached;
             // A relay that knows everything, or that was never there, is not waited for.
-            let nothing_waits = shared.versions().waiting(1).is_empty();
+            let nothing_waits = shared.versions().waiting().next().is_none();
             if shutdown.is_cancelled() && (nothing_waits || !ever_reached) {
                 return;
             }
             if reached {
-                retry = FIRST_RETRY;
-                reported.clear();
+                retry.reached();
             }
-            let problem = error.to_string();
-            if problem != reported {
-                tracing::warn!(relay = %self.relay, "objects: {problem}; trying again");
-                reported = problem;
-            }
-            tokio::time::sleep(retry).await;
-            retry = (retry * 2).min(LAST_RETRY);
+            retry.wait(&error).await;
         }
     }
 
@@ -158,25 +149,31 @@ impl Teller {
             }
         };
         let mut stream = Stream::open(self).await?;
-        let parts = parts(&everything.versions);
-        let last = parts.len() - 1;
-        for (index, part) in parts.into_iter().enumerate() {
-            let complete_at_ns = everything.complete_at_ns.filter(|_| index == last);
-            stream.send(part, complete_at_ns).await?;
+        let mut all = parts(everything.versions());
+        let mut part = all.next().unwrap_or_default();
+        loop {
+            let next = all.next();
+            let complete_at_ns = everything.complete_at_ns.filter(|_| next.is_none());
+            stream.send(&part, complete_at_ns).await?;
+            let Some(next) = next else { break };
+            part = next;
         }
-        shared.versions().acknowledged(everything.queued, everything.overflows);
+        drop(all);
+        shared.versions().everything_acknowledged(&everything);
+        let overflows = everything.overflows;
+        drop(everything);
         *reached = true;
         loop {
             let waiting = {
                 let versions = shared.versions();
-                if versions.overflows() != everything.overflows {
+                if versions.overflows() != overflows {
                     return Err(StreamError::Overflow);
                 }
-                versions.waiting(BATCH_VERSIONS)
+                parts(versions.waiting()).next()
             };
-            if let Some(part) = parts_of(&waiting).next() {
-                stream.send(part, None).await?;
-                shared.versions().acknowledged(part.len(), everything.overflows);
+            if let Some(part) = waiting {
+                stream.send(&part, None).await?;
+                shared.versions().acknowledged(part.len(), overflows);
                 continue;
             }
             if shutdown.is_cancelled() {
@@ -214,21 +211,20 @@ async fn follow(
     }
 }
 
-/// Versions in batches; one empty batch if there are none.
-fn parts(versions: &[ObjectVersion]) -> Vec<&[ObjectVersion]> {
-    if versions.is_empty() { vec![versions] } else { parts_of(versions).collect() }
-}
-
-fn parts_of(mut rest: &[ObjectVersion]) -> impl Iterator<Item = &[ObjectVersion]> {
+/// Versions in batches, each made when it is asked for.
+fn parts(
+    versions: impl Iterator<Item = ObjectVersion>,
+) -> impl Iterator<Item = Vec<ObjectVersion>> {
+    let mut versions = versions.peekable();
     std::iter::from_fn(move || {
+        let mut part = Vec::new();
         let mut bytes = 0;
-        let fits = |version: &&ObjectVersion| {
+        while let Some(version) = versions.next_if(|version| {
             bytes += version.manifest.as_ref().map_or(0, String::len);
-            bytes <= BATCH_BYTES
-        };
-        let count = rest.iter().take(BATCH_VERSIONS).take_while(fits).count();
-        let (part, later) = rest.split_at(count.max(1).min(rest.len()));
-        rest = later;
+            part.is_empty() || part.len() < BATCH_VERSIONS && bytes <= BATCH_BYTES
+        }) {
+            part.push(version);
+        }
         (!part.is_empty()).then_some(part)
     })
 }

@@ -8,6 +8,7 @@
 mod address;
 pub(crate) mod encode;
 mod outbox;
+mod retry;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use crate::ledger::stage;
 pub use address::{RelayAddress, RelayAddressError};
 pub(crate) use outbox::{Content, FULL, Limits, size};
 use outbox::{Next, Outbox};
+pub(crate) use retry::Retry;
 #[cfg(test)]
 pub(crate) use {encode::schema, outbox::LEAST_BYTES};
 
@@ -42,8 +44,6 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Batches handed to the transport ahead of it.
 const IN_TRANSPORT: usize = 4;
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(5);
 
 /// Says how the collector is.
 pub type StatusSource = Arc<dyn Fn() -> CollectorStatus + Send + Sync>;
@@ -227,8 +227,7 @@ impl Uplink {
 
     /// One connection after another.
     async fn sessions(&self, shutdown: &CancellationToken) {
-        let mut retry = FIRST_RETRY;
-        let mut reported = String::new();
+        let mut retry = Retry::new(&self.relay, "rows");
         loop {
             let mut reached = false;
             let Err(error) = self.session(shutdown, &mut reached).await else { return };
@@ -237,16 +236,9 @@ impl Uplink {
                 return;
             }
             if reached {
-                retry = FIRST_RETRY;
-                reported.clear();
+                retry.reached();
             }
-            let problem = error.to_string();
-            if problem != reported {
-                tracing::warn!(relay = %self.relay, "{problem}; trying again");
-                reported = problem;
-            }
-            tokio::time::sleep(retry).await;
-            retry = (retry * 2).min(LAST_RETRY);
+            retry.wait(&error).await;
         }
     }
 
