@@ -73,7 +73,14 @@ impl Left {
         let mut kernel = KernelPart::default();
         if let Some(left) = &mut restored.kernel {
             kernel = std::mem::take(left);
-            reader.resume(kernel.positions);
+            let known = kernel.positions;
+            reader.resume(known);
+            if reader.positions() != known {
+                // Rows that were in memory alone; the relay may have some of them.
+                let kind = (stage::SPOOL, verdict::UNKNOWN, unit::BATCHES, UNRECORDED);
+                let since = Span { from_ns: utc_ns(kernel.mark.begun_ns), ..now() };
+                ledger.add(since, kind, 1);
+            }
             scanner.resume(std::mem::take(&mut kernel.totals), &kernel.mark)?;
         }
         kernel.positions = reader.positions();
@@ -106,9 +113,16 @@ impl Left {
     }
 }
 
+/// Why nobody knows how many rows are in neither table nor ledger.
+pub(super) const UNRECORDED: &str = "killed while the journal could not be written";
+
 fn now() -> Span {
-    let now_ns = MonotonicClock::sample().to_utc_ns(MonotonicClock::now_ns());
+    let now_ns = utc_ns(MonotonicClock::now_ns());
     Span { from_ns: now_ns, to_ns: now_ns }
+}
+
+fn utc_ns(monotonic_ns: u64) -> i64 {
+    MonotonicClock::sample().to_utc_ns(monotonic_ns)
 }
 
 /// A random number of the kernel's, of this boot alone.

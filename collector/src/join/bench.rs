@@ -16,7 +16,9 @@ use weir_policy::model::{Pod, Workload};
 
 use super::Joiner;
 use crate::directory::DirectoryWriter;
+use crate::journal::pack;
 use crate::ledger::Class;
+use crate::uplink::{encode, size};
 
 /// The costs of a row. Displays as a table.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +27,14 @@ pub struct Report {
     pub copy_ns: f64,
     /// Nanoseconds from those bytes to a row with names.
     pub join_ns: f64,
+    /// Nanoseconds from that row to messages for the relay.
+    pub encode_ns: f64,
+    /// Nanoseconds to compress them for the spool.
+    pub pack_ns: f64,
+    /// Bytes of a row in messages.
+    pub bytes: f64,
+    /// Bytes of a row in the spool.
+    pub packed_bytes: f64,
 }
 
 /// Measures. Takes a few seconds.
@@ -50,7 +60,30 @@ pub fn run() -> Result<Report, ArrowError> {
         }
         Ok(())
     })?;
-    Ok(Report { copy_ns, join_ns })
+    let mut batches = Vec::new();
+    for chunk in events.chunks(BATCH_ROWS) {
+        joiner.add_events(chunk);
+        batches.push(joiner.finish(Class::Allows)?.batch);
+    }
+    let encode_ns = best(|| {
+        for batch in &batches {
+            black_box(encode::batch(batch)?);
+        }
+        Ok(())
+    })?;
+    let encoded = batches.iter().map(encode::batch).collect::<Result<Vec<_>, _>>()?;
+    let mut packed = 0;
+    let pack_ns = best(|| {
+        packed = 0;
+        for messages in &encoded {
+            packed += black_box(pack(messages)?).len();
+        }
+        Ok(())
+    })?;
+    let bytes: usize = encoded.iter().map(|messages| size(messages)).sum();
+    let a_row = |bytes: usize| bytes as f64 / EVENTS as f64;
+    let (bytes, packed_bytes) = (a_row(bytes), a_row(packed));
+    Ok(Report { copy_ns, join_ns, encode_ns, pack_ns, bytes, packed_bytes })
 }
 
 impl fmt::Display for Report {
@@ -58,7 +91,13 @@ impl fmt::Display for Report {
         writeln!(f, "| {EVENTS} events, {PODS} pods, batches of {BATCH_ROWS} | ns a row |")?;
         writeln!(f, "|---|---|")?;
         writeln!(f, "| copy of the {} bytes | {:.1} |", size_of::<VerdictEvent>(), self.copy_ns)?;
-        writeln!(f, "| event to Arrow row with names | {:.1} |", self.join_ns)
+        writeln!(f, "| event to Arrow row with names | {:.1} |", self.join_ns)?;
+        writeln!(f, "| row to messages, {:.0} bytes | {:.1} |", self.bytes, self.encode_ns)?;
+        writeln!(
+            f,
+            "| compressed for the spool, {:.0} bytes | {:.1} |",
+            self.packed_bytes, self.pack_ns
+        )
     }
 }
 

@@ -11,8 +11,12 @@ use bytes::Bytes;
 use super::bytes::{Reader, put, put_list};
 use super::files::Files;
 use super::frame::{self, HEADER_LEN};
+use super::packed;
 use super::step::{BatchNumber, Head, Place};
 use crate::ledger::{Class, Tally};
+
+/// Bytes that a batch takes at least of the spool's limit, so that batches are bounded in number, too.
+pub(crate) const LEAST_BYTES: u64 = 16 << 10;
 
 /// Which file.
 pub(crate) type Segment = (Class, u64);
@@ -39,7 +43,7 @@ pub(super) fn segment(name: &str) -> Option<Segment> {
 /// The segments that grow, at most one of a class.
 #[derive(Debug)]
 pub(super) struct Segments {
-    /// Bytes after which another one is begun.
+    /// Bytes of the limit after which another one is begun.
     longest: u64,
     next: u64,
     growing: [Option<Growing>; 2],
@@ -49,6 +53,8 @@ pub(super) struct Segments {
 struct Growing {
     number: u64,
     len: u64,
+    /// Bytes that its batches take of the spool's limit.
+    weight: u64,
 }
 
 impl Segments {
@@ -75,35 +81,33 @@ impl Segments {
             put(message.data_header.len() as u64, into);
             put(message.data_body.len() as u64, into);
         });
-        let mut parts: Vec<&[u8]> = vec![&head];
-        for message in messages {
-            parts.extend([message.data_header.as_ref(), message.data_body.as_ref()]);
-        }
-        let header = frame::header(&parts)?;
-        parts.insert(0, &header);
+        let packed = packed::pack(messages)?;
+        let header = frame::header(&[&head, &packed])?;
+        let parts: [&[u8]; 3] = [&header, &head, &packed];
         let len = parts.iter().map(|part| part.len() as u64).sum::<u64>();
         let growing = &mut self.growing[class as usize];
-        let Growing { number, len: at } = match *growing {
-            Some(growing) if growing.len < self.longest => growing,
+        let Growing { number, len: at, weight } = match *growing {
+            Some(growing) if growing.weight < self.longest => growing,
             _ => {
                 self.next += 1;
-                Growing { number: self.next - 1, len: 0 }
+                Growing { number: self.next - 1, len: 0, weight: 0 }
             }
         };
         let file = name((class, number));
         if let Err(error) = files.append(&file, &parts) {
             // What is there of it must not have others behind it.
-            *growing = files.cut(&file, at).is_ok().then_some(Growing { number, len: at });
+            *growing = files.cut(&file, at).is_ok().then_some(Growing { number, len: at, weight });
             return Err(error);
         }
-        *growing = Some(Growing { number, len: at + len });
+        let weight = weight + len.max(LEAST_BYTES);
+        *growing = Some(Growing { number, len: at + len, weight });
         Ok(Place { segment: number, at, len })
     }
 
     /// Whether it grows and is worth keeping although none of its batches is needed.
     pub(super) fn keeps(&self, (class, number): Segment) -> bool {
         self.growing[class as usize]
-            .is_some_and(|growing| growing.number == number && growing.len < self.longest / 4)
+            .is_some_and(|growing| growing.number == number && growing.weight < self.longest / 4)
     }
 
     /// It does not grow any more.
@@ -176,7 +180,10 @@ fn messages(record: &Bytes) -> Option<(BatchNumber, Vec<FlightData>)> {
         let mut len = || usize::try_from(from.get::<u64>()?).ok();
         Some((len()?, len()?))
     })?;
-    let mut rest = record.slice(record.len() - from.0.len()..);
+    let len = lengths.iter().try_fold(0_usize, |sum, (header, body)| {
+        sum.checked_add(header.checked_add(*body)?).filter(|sum| *sum <= frame::LONGEST)
+    })?;
+    let mut rest = packed::unpack(record.slice(record.len() - from.0.len()..), len)?;
     let mut part = |len: usize| (len <= rest.len()).then(|| rest.split_to(len));
     let messages = lengths.into_iter().map(|(header, body)| {
         Some(FlightData::new().with_data_header(part(header)?).with_data_body(part(body)?))

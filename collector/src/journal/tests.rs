@@ -10,7 +10,7 @@ use super::*;
 use crate::kernel::Positions;
 
 const MAPS: Maps = Maps { boot: [7; 16], ids: [1, 2, 3, 4, 5] };
-const SIZES: Sizes = Sizes { slack: 1 << 20, segment: 400 };
+const SIZES: Sizes = Sizes { slack: 1 << 20, segment: 4 * LEAST_BYTES };
 
 fn number(sequence: u64) -> BatchNumber {
     BatchNumber { epoch: 5, sequence }

@@ -32,11 +32,11 @@ use crate::join::Joined;
 use crate::journal::{Batch, BatchNumber, Restored, Rows, SpoolReader};
 use crate::ledger::stage;
 pub use address::{RelayAddress, RelayAddressError};
+#[cfg(test)]
+pub(crate) use encode::schema;
 pub(crate) use outbox::{Content, FULL, Limits, size};
 use outbox::{Next, Outbox};
 pub(crate) use retry::Retry;
-#[cfg(test)]
-pub(crate) use {encode::schema, outbox::LEAST_BYTES};
 
 /// How often the relay hears how the collector is.
 const HEARTBEAT: Duration = Duration::from_secs(1);

@@ -8,11 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use proptest::prelude::*;
 
 use super::*;
-use crate::collector::left::Left;
+use crate::collector::left::{Left, UNRECORDED};
 use crate::directory::SharedDirectory;
+use crate::journal::LEAST_BYTES;
 use crate::journal::Sizes;
 use crate::kernel::{Hold, RingReader, Scan, TableScanner};
-use crate::uplink::{Content, LEAST_BYTES, Limits};
+use crate::uplink::{Content, Limits};
 use world::{Killed, World};
 
 /// Room that no test fills.
@@ -230,6 +231,29 @@ fn no_segment_goes_with_a_batch_that_was_just_made() {
     }
     collector.end();
     assert_eq!((world.reported_count(), world.losses()), (24, Vec::new()));
+}
+
+/// What was in memory alone nobody can count any more; that there was something is told.
+#[test]
+fn rows_that_were_never_written_down_leave_a_note() {
+    let world = World::new(1);
+    let mut collector = Collector::start(&world);
+    let sent = [Act::Connect(1), Act::Read, Act::Finish, Act::Dial, Act::Send, Act::Acknowledge];
+    sent.into_iter().for_each(|act| collector.act(act));
+    collector.act(Act::DiskFull(true));
+    [Act::Connect(2), Act::Read, Act::Finish].into_iter().for_each(|act| collector.act(act));
+    assert!(collector.rows.unrecorded > 0);
+    // Killed, and there is room again.
+    drop(collector);
+    world.set_disk_full(false);
+    let mut collector = Collector::start(&world);
+    collector.end();
+    let losses = world.losses();
+    let found: Vec<_> =
+        losses.iter().map(|l| (l.reason.as_str(), l.unit.as_str(), l.count)).collect();
+    assert_eq!(found, [(UNRECORDED, "batches", 1)]);
+    assert!(losses[0].from_ns <= losses[0].to_ns);
+    assert_eq!(world.reported_count(), 1);
 }
 
 proptest! {
