@@ -83,3 +83,31 @@ fn a_burst_is_accounted_for() {
     }
     assert_eq!(cells(&text, "| burst |")[3], "100", "{text}");
 }
+
+#[test]
+fn memory_is_measured_before_and_while_flows_live() {
+    let text =
+        output_of(&["bench", "memory", "--pods=400", "--flows=200", "--seconds=6", "--settle=1"]);
+    assert!(text.contains("400 pods, 11 of them local and enforced, 40 NetworkPolicies"), "{text}");
+    for flows in ["| 0 |", "| 200 |"] {
+        let cells = cells(&text, flows);
+        let mib: Vec<f64> = cells[2..5].iter().map(|cell| cell.parse().unwrap()).collect();
+        assert!(0.0 < mib[1] && mib[1] < mib[0] && mib[0] <= mib[2], "{text}");
+    }
+}
+
+#[test]
+fn every_denied_packet_comes_to_whoever_follows() {
+    let text = output_of(&["bench", "follow", "--seconds=1", "--slow-seconds=3"]);
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.contains("flows/s"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    assert_eq!(rows.len(), 3, "{text}");
+    for row in rows {
+        let times: Vec<f64> = row[4..7].iter().map(|cell| cell.parse().unwrap()).collect();
+        assert!(row[3].parse::<u64>().unwrap() > 0, "{text}");
+        assert!(0.0 < times[0] && times[0] <= times[1] && times[1] <= times[2], "{text}");
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap::Args;
 use serde_json::Value;
 
@@ -48,6 +48,7 @@ impl Burst {
         );
         println!("|---|--:|--:|--:|--:|--:|--:|");
         let mut ledgers = Vec::new();
+        let mut wrong = Vec::new();
         for (name, flood) in [("burst", false), ("flood", true)] {
             let node = Node::start(&Others::default()).await?;
             let _open = node.open(OPEN)?;
@@ -62,12 +63,18 @@ impl Burst {
             let account = Account::settle(&node, &judged).await?;
             let (judged, rows) = (total(&judged), total(&account.rows));
             let lost = total(&account.lost);
+            let denies_lost = account.lost.get("deny").copied().unwrap_or(0);
+            let unaccounted = i128::from(judged) - i128::from(rows) - i128::from(lost);
             println!(
-                "| {name} | {:.0} | {judged} | {rows} | {lost} | {} | {} |",
+                "| {name} | {:.0} | {judged} | {rows} | {lost} | {denies_lost} | {unaccounted} |",
                 judged as f64 / elapsed.as_secs_f64(),
-                account.lost.get("deny").copied().unwrap_or(0),
-                i128::from(judged) - i128::from(rows) - i128::from(lost),
             );
+            if denies_lost > 0 {
+                wrong.push(format!("{name}: {denies_lost} denies were lost"));
+            }
+            if unaccounted != 0 {
+                wrong.push(format!("{name}: {unaccounted} verdicts are unaccounted for"));
+            }
             ledgers.push((name, account.ledger));
         }
         println!("\n| | stage | verdict | unit | why | count |");
@@ -84,6 +91,9 @@ impl Burst {
                     row["n"]
                 );
             }
+        }
+        if !wrong.is_empty() {
+            bail!("{}", wrong.join("; "));
         }
         Ok(())
     }

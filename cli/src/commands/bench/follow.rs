@@ -18,8 +18,6 @@ use crate::events::Events;
 
 /// Packets a second, and how many of them are denied.
 const RATES: [(u64, u64); 3] = [(1, 1), (100, 10), (10_000, 100)];
-/// Samples that a percentile of 99 needs at least.
-const LEAST_SAMPLES: usize = 100;
 /// Where connections are from; after so many the next port is dialled.
 const SOURCES: u64 = 60_000;
 const FIRST_SOURCE: u16 = 1_024;
@@ -30,9 +28,12 @@ const LATE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(crate) struct Follow {
-    /// Seconds at each rate; at one packet a second until there are samples enough.
+    /// Seconds at each rate but one packet a second.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
+    /// Seconds at one packet a second, and so the samples; 100 are what a percentile of 99 needs.
+    #[arg(long, default_value_t = 100)]
+    slow_seconds: u64,
 }
 
 /// What is read of a row.
@@ -73,7 +74,7 @@ impl Follow {
         println!("|--:|--:|--:|--:|--:|--:|");
         let mut kinds = 0;
         for (rate, denied) in RATES {
-            let seconds = if rate == 1 { LEAST_SAMPLES as u64 } else { self.seconds };
+            let seconds = if rate == 1 { self.slow_seconds } else { self.seconds };
             let load = Load::start(&node, rate - denied, denied, kinds)?;
             let mut latencies = Vec::new();
             let until = Instant::now() + Duration::from_secs(seconds);

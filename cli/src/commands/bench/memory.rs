@@ -9,38 +9,40 @@ use weir_policy::model::{Labels, Pod, Workload};
 
 use super::node::{NODE, Node, Others, SERVER};
 
-/// Of the cluster; the four that talk are besides.
-const PODS: u32 = 10_000;
 const PODS_EACH_NAMESPACE: u32 = 20;
 const NODES: u32 = 40;
 const OPEN: std::ops::Range<u16> = 9_000..9_001;
 const FIRST_SOURCE: u16 = 1_024;
 /// Each flow has a packet that often.
 const ROUND: Duration = Duration::from_secs(5);
-/// Until what a start takes is given back.
-const SETTLE: Duration = Duration::from_secs(15);
 /// Packets between two pauses, so that their verdicts do not come all at once.
 const GROUP: usize = 160;
 
 #[derive(Debug, Args)]
 pub(crate) struct Memory {
+    /// Of the cluster; the four that talk are besides.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(..=50_000))]
+    pods: u32,
     /// Flows that live all the time.
     #[arg(long, default_value_t = 16_000, value_parser = clap::value_parser!(u16).range(1..60_000))]
     flows: u16,
     /// How long they are watched.
     #[arg(long, default_value_t = 40)]
     seconds: u64,
+    /// Seconds until what a start takes is given back.
+    #[arg(long, default_value_t = 15)]
+    settle: u64,
 }
 
 impl Memory {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let others = others();
+        let others = others(self.pods);
         let local = others.pods.iter().filter(|pod| pod.node.as_deref() == Some(NODE)).count();
         let node = Node::start(&others).await?;
         drop(others);
         let _open = node.open(OPEN)?;
         let usage = node.collector_usage()?;
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(Duration::from_secs(self.settle)).await;
         let idle = usage.resident()?;
         let sender = node.sender(SERVER)?;
         let begun = Instant::now();
@@ -60,9 +62,10 @@ impl Memory {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         println!("### Memory of a collector\n");
         println!(
-            "{PODS} pods, {local} of them local and enforced, {} NetworkPolicies. Each flow has two \
+            "{} pods, {local} of them local and enforced, {} NetworkPolicies. Each flow has two \
              entries, one at either pod.\n",
-            PODS / PODS_EACH_NAMESPACE * 2
+            self.pods,
+            self.pods / PODS_EACH_NAMESPACE * 2
         );
         println!("| live flows | resident, MiB | of that without a file | at most | cores |");
         println!("|--:|--:|--:|--:|--:|");
@@ -81,7 +84,7 @@ impl Memory {
 
 /// As many pods as a large cluster has, with the labels they have there, and two policies in each
 /// namespace.
-fn others() -> Others {
+fn others(pods: u32) -> Others {
     let pod = |number: u32| {
         let (namespace, index) = (number / PODS_EACH_NAMESPACE, number % PODS_EACH_NAMESPACE);
         let app = ["web", "api", "worker", "db"][index as usize % 4];
@@ -103,7 +106,7 @@ fn others() -> Others {
         }
     };
     let mut policies = String::new();
-    for namespace in 0..PODS / PODS_EACH_NAMESPACE {
+    for namespace in 0..pods / PODS_EACH_NAMESPACE {
         // Cannot fail on a String.
         let _ = write!(
             policies,
@@ -116,5 +119,5 @@ fn others() -> Others {
              [{{podSelector: {{matchLabels: {{app: api}}}}}}], ports: [{{port: 5432}}]}}]}}\n"
         );
     }
-    Others { pods: (0..PODS).map(pod).collect(), policies }
+    Others { pods: (0..pods).map(pod).collect(), policies }
 }
