@@ -1,6 +1,7 @@
 //! The `weir` command.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
+mod allocator;
 mod client;
 mod commands;
 mod completeness;
