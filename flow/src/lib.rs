@@ -6,6 +6,7 @@
 
 pub mod community_id;
 pub mod manifest;
+pub mod policy_action;
 pub mod schema;
 pub mod synthetic;
 pub mod values;

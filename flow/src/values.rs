@@ -17,6 +17,9 @@ macro_rules! words {
             /// Every value, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
+            /// The words of all of them.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+
             /// The word in the column.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }

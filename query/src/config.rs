@@ -1,6 +1,7 @@
 //! Settings of the query service.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use weir_store::Location;
@@ -18,6 +19,8 @@ pub struct QueryConfig {
     /// Whether aggregates over `flows` are answered from roll-ups where these say the same. Default:
     /// true.
     pub roll_ups: bool,
+    /// Where what clients define is kept. Default: nowhere, so that they cannot define anything.
+    pub state: Option<PathBuf>,
     /// What queries may use.
     pub limits: Limits,
 }
@@ -29,6 +32,7 @@ impl Default for QueryConfig {
             relays: vec!["http://127.0.0.1:4246".into()],
             store: "data".into(),
             roll_ups: true,
+            state: None,
             limits: Limits::default(),
         }
     }

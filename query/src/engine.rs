@@ -95,7 +95,9 @@ impl Engine {
             .with_optimizer_rule(Arc::new(UseRollUps))
             .with_physical_optimizer_rule(Arc::new(cooperate::Cooperate))
             .build();
-        functions::restrict(&mut state).map_err(|error| failed(&error))?;
+        functions::restrict(&mut state)
+            .and_then(|()| crate::functions::register(&mut state))
+            .map_err(|error| failed(&error))?;
         Ok(Self {
             threads: Some(threads),
             state,
@@ -252,9 +254,13 @@ async fn work(
     limit: usize,
     messages: &mpsc::Sender<Message>,
 ) -> Result<bool, QueryError> {
+    let mut warnings = Vec::new();
     let plan = match request {
         Request::Sql { sql, .. } => guard::plan(state, &sql).await?,
-        Request::Flows(request) => request.plan(&tables.flows)?,
+        Request::Flows(mut request) => {
+            warnings = std::mem::take(&mut request.warnings);
+            request.plan(&tables.flows)?
+        }
         Request::State(request) => request.plan(&tables.state)?,
         Request::Loss(request) => request.plan(&tables.loss)?,
     };
@@ -263,7 +269,8 @@ async fn work(
     let schema = physical.schema();
     let mut batches = execute_stream(physical, state.task_ctx())?;
     let completeness = tables.moment.completeness().await;
-    let mut head = Some(Head { schema, warnings: tables.warnings(), completeness });
+    warnings.extend(tables.warnings());
+    let mut head = Some(Head { schema, warnings, completeness });
     let mut rows = 0;
     while let Some(batch) = batches.next().await {
         let mut batch = batch?;

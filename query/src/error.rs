@@ -130,6 +130,14 @@ pub enum StartError {
         /// Why.
         cause: String,
     },
+    /// The state directory cannot be used.
+    #[error("{path} cannot be used: {cause}")]
+    State {
+        /// The file in it.
+        path: std::path::PathBuf,
+        /// Why.
+        cause: String,
+    },
     /// The threads for queries cannot be started.
     #[error("cannot start the query engine: {0}")]
     Engine(String),

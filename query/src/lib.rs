@@ -12,11 +12,13 @@ mod end_to_end;
 mod engine;
 mod error;
 mod filter;
+mod functions;
 mod guard;
 mod http;
 #[cfg(test)]
 mod ledger_tests;
 mod live;
+mod logging;
 mod output;
 mod preview;
 mod rows;

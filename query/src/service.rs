@@ -15,11 +15,12 @@ use crate::catalog::snapshot::Snapshots;
 use crate::catalog::source::Source;
 use crate::catalog::store::Store;
 use crate::config::QueryConfig;
-use crate::engine::Engine;
+use crate::engine::{AbortOnDrop, Engine};
 use crate::error::StartError;
 use crate::http::metrics::Metrics;
 use crate::http::{App, Followers, router};
-use crate::live::Hub;
+use crate::live::{self, Hub};
+use crate::logging::metrics::MetricStore;
 
 /// How long running answers may go on after the service was told to stop.
 const GRACE: Duration = Duration::from_secs(3);
@@ -29,6 +30,8 @@ pub struct Query {
     listener: TcpListener,
     address: SocketAddr,
     app: Arc<App>,
+    /// Counts log-based metrics.
+    _counting: AbortOnDrop,
 }
 
 impl std::fmt::Debug for Query {
@@ -59,14 +62,22 @@ impl Query {
             Snapshots { sources, store, objects, ledger },
         )?;
         let hub = Hub::new(engine.snapshots().clone(), engine.threads().clone());
+        let (metrics, log_metrics) = (Metrics::new(), MetricStore::open(config.state.as_deref())?);
+        let counting = engine.spawn(live::count(
+            hub.clone(),
+            log_metrics.watch(),
+            engine.session().clone(),
+            metrics.log_counters(),
+        ));
         let app = Arc::new(App {
             engine,
             hub,
-            metrics: Metrics::new(),
+            metrics,
             followers: Followers::default(),
+            log_metrics,
             started: Instant::now(),
         });
-        Ok(Self { listener, address, app })
+        Ok(Self { listener, address, app, _counting: counting })
     }
 
     /// Where HTTP is served.

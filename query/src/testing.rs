@@ -161,6 +161,7 @@ impl Stand {
             http: "127.0.0.1:0".parse().unwrap(),
             relays,
             store: store.path().into(),
+            state: Some(store.path().join("query-state")),
             limits,
             ..QueryConfig::default()
         };

@@ -1,6 +1,7 @@
 //! `weir query`: SQL and HTTP over what relays hold and have stored.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -42,6 +43,9 @@ struct QuerySettings {
     /// Answer aggregates over flows from roll-ups where these say the same [default: true].
     #[arg(long, value_name = "BOOL")]
     roll_ups: Option<bool>,
+    /// Directory of what clients define: log-based metrics [default: none, and they cannot].
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Memory of all running queries together [default: 1073741824].
     #[arg(long, value_name = "BYTES")]
     memory_bytes: Option<usize>,
@@ -75,6 +79,7 @@ impl QuerySettings {
         config.http = self.http.unwrap_or(config.http);
         config.relays = self.relay.unwrap_or(config.relays);
         config.roll_ups = self.roll_ups.unwrap_or(config.roll_ups);
+        config.state = self.state;
         let limits = &mut config.limits;
         limits.memory_bytes = self.memory_bytes.unwrap_or(limits.memory_bytes);
         limits.max_rows = self.max_rows.unwrap_or(limits.max_rows);

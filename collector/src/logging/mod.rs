@@ -9,7 +9,6 @@
 //! annotations of the cluster state whose policy revision the row has.
 
 mod file;
-mod record;
 mod selection;
 #[cfg(test)]
 mod tests;

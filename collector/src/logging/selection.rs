@@ -6,11 +6,10 @@ use std::sync::Arc;
 use arrow::array::{Array as _, AsArray as _, BooleanArray, RecordBatch};
 use arrow::datatypes::{Int32Type, UInt64Type};
 use weir_flow::Flow;
+use weir_flow::policy_action::PolicyAction;
 use weir_flow::values::{Direction, Reason, Verdict};
 use weir_policy::Cluster;
 use weir_policy::model::NetworkLogging;
-
-use super::record::Record;
 
 /// Revisions that are remembered: rows are made within a moment of their verdict, or within an
 /// interval of folding.
@@ -68,7 +67,7 @@ impl Selections {
     }
 
     /// The record of a candidate, if it is to be logged.
-    pub(super) fn record(&self, row: &Flow) -> Option<Record> {
+    pub(super) fn record(&self, row: &Flow) -> Option<PolicyAction> {
         let at = self.0.partition_point(|(from, _)| *from <= row.policy_revision);
         // Of a revision before the first: the first is what is known.
         let (_, selection) = self.0.get(at.saturating_sub(1))?;
@@ -89,11 +88,11 @@ impl Selection {
         }
     }
 
-    fn record(&self, row: &Flow) -> Option<Record> {
+    fn record(&self, row: &Flow) -> Option<PolicyAction> {
         if row.verdict == Verdict::Allow.as_str() { self.allow(row) } else { self.deny(row) }
     }
 
-    fn allow(&self, row: &Flow) -> Option<Record> {
+    fn allow(&self, row: &Flow) -> Option<PolicyAction> {
         let rule = self.logging.allow;
         if !rule.log {
             return None;
@@ -103,10 +102,10 @@ impl Selection {
             kind == "NetworkPolicy" && self.policies.contains(&(namespace.clone(), name.clone()))
         };
         let named = row.policies.iter().filter(|policy| !rule.delegate || annotated(policy));
-        (!rule.delegate || named.clone().next().is_some()).then(|| Record::allow(row, named))
+        (!rule.delegate || named.clone().next().is_some()).then(|| PolicyAction::allow(row, named))
     }
 
-    fn deny(&self, row: &Flow) -> Option<Record> {
+    fn deny(&self, row: &Flow) -> Option<PolicyAction> {
         let rule = self.logging.deny;
         let own = if row.direction == Direction::Ingress.as_str() {
             &row.destination_namespace
@@ -114,7 +113,7 @@ impl Selection {
             &row.source_namespace
         };
         let annotated = || own.as_ref().is_some_and(|own| self.namespaces.contains(own));
-        (rule.log && (!rule.delegate || annotated())).then(|| Record::deny(row))
+        (rule.log && (!rule.delegate || annotated())).then(|| PolicyAction::deny(row))
     }
 }
 

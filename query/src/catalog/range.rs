@@ -5,6 +5,8 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use weir_flow::schema::TimestampNs;
 
+use crate::functions::convert::bucket_ns;
+
 /// From and until, both included, nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimeRange {
@@ -105,6 +107,9 @@ fn truncated(expr: &Expr) -> Option<i64> {
     }
     let Expr::ScalarFunction(function) = expr else { return None };
     let [Expr::Literal(unit, _), time] = function.args.as_slice() else { return None };
+    if function.name() == "time_bucket" && is_time(time) {
+        return bucket_ns(unit.try_as_str()??);
+    }
     if function.name() != "date_trunc" || !is_time(time) {
         return None;
     }
@@ -185,5 +190,8 @@ mod tests {
         let minutes = [minute().gt_eq(at(5)), minute().lt(at(9))];
         assert_eq!(range(&minutes), (Some(5), Some(60_000_000_008)));
         assert_eq!(range(&[date_trunc(col("node"), col("time")).lt(at(9))]), (None, None));
+        let bucket = crate::functions::convert::time_bucket();
+        let bucket = || bucket.call(vec![lit("1m"), col("time")]);
+        assert_eq!(range(&[bucket().lt(at(9))]), (None, Some(60_000_000_008)));
     }
 }

@@ -85,6 +85,10 @@ pub(crate) enum Order {
 pub(crate) struct FlowsRequest {
     /// Which rows.
     pub(crate) filter: Option<Filter>,
+    /// What the reader of the answer must know about the filter.
+    pub(crate) warnings: Vec<String>,
+    /// Leaves out rows of connections that go on, which have no verdict of their own.
+    pub(crate) verdicts: bool,
     /// Not before, nanoseconds since 1970.
     pub(crate) since: Option<i64>,
     /// Before, nanoseconds since 1970.
@@ -101,9 +105,10 @@ impl FlowsRequest {
         let since = self.since.map(|since| col("time").gt_eq(time(since)));
         let until = self.until.map(|until| col("time").lt(time(until)));
         let filter = self.filter.map(Filter::into_expr);
+        let verdicts = self.verdicts.then(|| col("count").gt(lit(0_u64)));
         let ascending = self.order == Order::Ascending;
         let mut plan = LogicalPlanBuilder::scan(FLOWS, provider_as_source(view), None)?;
-        for condition in [since, until, filter].into_iter().flatten() {
+        for condition in [since, until, verdicts, filter].into_iter().flatten() {
             plan = plan.filter(condition)?;
         }
         let plan = plan.sort([col("time").sort(ascending, false)])?;

@@ -1,84 +1,99 @@
-//! The filter of `GET /api/v1/flows`: comparisons of columns joined by AND, OR and NOT.
+//! The Cloud Logging query language over table `flows`: the filter of `GET /api/v1/flows`, of the live
+//! tail and of the Cloud Logging API.
 //!
-//! The rules are those of the Cloud Logging language, of which this is a part: OR binds tighter
-//! than AND, AND may be left out, a leading `-` is NOT, text is compared without regard to case,
-//! and a comparison with a null is false, `!=` too.
+//! Text becomes tokens ([`scan`]), tokens a tree ([`parse`]), names in it the columns and the fields of
+//! log entries that they mean ([`field`]), comparisons tests of a row ([`bind`], [`call`]), and
+//! tests one expression of the engine ([`lower`]), which has a form in SQL too ([`sql`]).
+//!
+//! OR binds tighter than AND. A comparison with what a row does not have is false, `!=` too. Text is
+//! compared without regard to case, but by regular expressions.
 
+mod bind;
+mod call;
+pub(crate) mod entry;
+mod error;
+mod field;
+mod literal;
 mod lower;
 mod parse;
+mod payload;
 mod scan;
+mod sql;
+mod syntax;
 #[cfg(test)]
 mod tests;
-mod text;
-
-use std::fmt;
 
 use datafusion::logical_expr::Expr;
-use weir_flow::Column;
 
-pub(crate) use lower::filterable;
-pub(crate) use parse::parse;
+pub(crate) use error::{FilterError, Warning};
+pub(crate) use field::{filterable, names};
+
+use crate::functions::text::Comparison as Operator;
+use syntax::Tree;
 
 /// Longest filter, in characters.
 pub(crate) const MAX_CHARACTERS: usize = 20_000;
 
-/// A parsed filter.
+/// Which rows.
 #[derive(Clone, Debug)]
-pub(crate) enum Filter {
-    /// All are true.
-    And(Vec<Filter>),
-    /// At least one is true.
-    Or(Vec<Filter>),
-    /// It is not true.
-    Not(Box<Filter>),
-    /// A column against a value.
-    Compare(Comparison),
-}
+pub(crate) struct Filter(Tree<Test>);
 
-/// A column against a value.
+/// Something a row passes or not.
 #[derive(Clone, Debug)]
-pub(crate) struct Comparison {
-    pub(crate) column: &'static Column,
-    pub(crate) operator: Operator,
-    pub(crate) value: Value,
+struct Test {
+    expr: Expr,
+    /// Whether it may be null, which does not pass.
+    nullable: bool,
 }
 
-/// How a column is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Operator {
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-    /// Contains, of text; equal, of anything else.
-    Has,
+/// What a text says.
+#[derive(Clone, Debug)]
+pub(crate) struct Parsed {
+    /// Which rows; `None` for all.
+    pub(crate) filter: Option<Filter>,
+    /// What probably is not meant so.
+    pub(crate) warnings: Vec<Warning>,
+    /// What the entries' resource says.
+    pub(crate) names: Names,
 }
 
-/// What a column is compared with, of the column's type.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
-    Text(String),
-    Number(u64),
-    /// Nanoseconds since 1970.
-    Time(i64),
+/// What no row says of itself. Whoever asks may call the project and the location as they like: what
+/// a filter demands of them is what they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// The project, if one was named.
+    pub(crate) project: Option<String>,
+    /// The location, if one was named.
+    pub(crate) location: Option<String>,
 }
 
-/// What is wrong with a filter, and where.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("filter, column {column}: {message}")]
-pub(crate) struct FilterError {
-    /// The character, from 1.
-    pub(crate) column: usize,
-    /// What is wrong and how to mend it.
-    pub(crate) message: String,
+/// Parses a filter.
+pub(crate) fn parse(text: &str) -> Result<Parsed, FilterError> {
+    parse_for(text, Names::default())
+}
+
+/// Parses a filter of who has named the project already.
+pub(crate) fn parse_for(text: &str, names: Names) -> Result<Parsed, FilterError> {
+    let located = |error: error::Spanned| error.locate(text);
+    let (tree, mut warnings) = parse::parse(text).map_err(located)?;
+    let Some(tree) = tree else {
+        return Ok(Parsed { filter: None, warnings: vec![], names });
+    };
+    let names = bind::name(&tree, names).map_err(located)?;
+    let tests = bind::bind(tree, &names, &mut warnings).map_err(located)?;
+    let warnings = warnings.into_iter().map(|warning| Warning(warning.locate(text))).collect();
+    Ok(Parsed { filter: Some(Filter(tests)), warnings, names })
 }
 
 impl Filter {
-    /// The same as an expression over table `flows`; it is never null.
+    /// The same as an expression over table `flows`: true for the rows that pass, else false or null.
     pub(crate) fn into_expr(self) -> Expr {
-        lower::lower(self)
+        lower::lower(self.0, false)
+    }
+
+    /// The same as a condition of SQL.
+    pub(crate) fn to_sql(&self) -> String {
+        sql::write(&self.clone().into_expr())
     }
 }
 
@@ -92,12 +107,14 @@ impl Operator {
             Self::Greater => ">",
             Self::GreaterOrEqual => ">=",
             Self::Has => ":",
+            Self::Matches => "=~",
+            Self::NotMatches => "!~",
         }
     }
 }
 
-impl fmt::Display for Operator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl std::fmt::Display for Operator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
 }

@@ -5,11 +5,12 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::metrics::Outcome;
 use crate::error::QueryError;
 use crate::filter::FilterError;
 
 /// The paths that the service answers.
-const PATHS: &str = "POST /api/v1/sql and /api/v1/policies/explain, GET /api/v1/flows, /api/v1/flows/tail, \
+const PATHS: &str = "POST /api/v1/sql, /api/v1/filter, /api/v1/policies/explain and /v2/entries:list, GET /api/v1/flows, /api/v1/flows/tail, \
                      /api/v1/loss, /api/v1/intervals/preview, /api/v1/policies, /api/v1/endpoints, /api/v1/schema, /api/v1/status, /metrics, \
                      /healthz and /readyz";
 
@@ -28,6 +29,18 @@ impl ApiError {
 
     pub(super) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", message)
+    }
+
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "ALREADY_EXISTS", message)
+    }
+
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message)
     }
 
     pub(super) fn no_such_path(path: &str) -> Self {
@@ -50,6 +63,16 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "INVALID_ARGUMENT", message)
     }
 
+    /// The machine-readable word.
+    pub(crate) fn status(&self) -> &'static str {
+        self.status
+    }
+
+    /// What is wrong.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// What stands behind the key `error`.
     pub(crate) fn object(&self) -> serde_json::Value {
         json!({
@@ -59,7 +82,16 @@ impl ApiError {
         })
     }
 
-    fn new(code: StatusCode, status: &'static str, message: impl Into<String>) -> Self {
+    /// How a query with this error ended.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self.status {
+            "INVALID_ARGUMENT" => Outcome::Invalid,
+            "RESOURCE_EXHAUSTED" | "DEADLINE_EXCEEDED" => Outcome::Limited,
+            _ => Outcome::Failed,
+        }
+    }
+
+    pub(super) fn new(code: StatusCode, status: &'static str, message: impl Into<String>) -> Self {
         Self { code, status, message: message.into() }
     }
 }

@@ -58,8 +58,11 @@ impl FlowsParameters {
         let given = |text: &Option<String>, name| {
             text.as_deref().map(|text| time(name, text, now)).transpose()
         };
+        let parsed = filter::parse(self.filter.as_deref().unwrap_or_default())?;
         Ok(FlowsRequest {
-            filter: self.filter.as_deref().map(filter::parse).transpose()?.flatten(),
+            filter: parsed.filter,
+            warnings: parsed.warnings.iter().map(ToString::to_string).collect(),
+            verdicts: false,
             since: given(&self.since, "since")?,
             until: given(&self.until, "until")?,
             order: order(self.order.as_deref())?,

@@ -21,6 +21,41 @@ pub(crate) struct Metrics {
     running: Gauge,
     followers: Gauge,
     missed: Counter,
+    log: LogCounters,
+}
+
+/// What log-based metrics count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogCounters {
+    entries: Family<LogLabels, Counter>,
+    verdicts: Family<LogLabels, Counter>,
+    missed: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LogLabels {
+    metric: String,
+}
+
+impl LogCounters {
+    /// New entries of a metric, and the verdicts in them.
+    pub(crate) fn add(&self, metric: &str, entries: u64, verdicts: u64) {
+        let labels = LogLabels { metric: metric.to_owned() };
+        self.entries.get_or_create(&labels).inc_by(entries);
+        self.verdicts.get_or_create(&labels).inc_by(verdicts);
+    }
+
+    /// A metric is gone.
+    pub(crate) fn forget(&self, metric: &str) {
+        let labels = LogLabels { metric: metric.to_owned() };
+        self.entries.remove(&labels);
+        self.verdicts.remove(&labels);
+    }
+
+    /// Batches that were not counted.
+    pub(crate) fn missed(&self, batches: u64) {
+        self.missed.inc_by(batches);
+    }
 }
 
 /// Where a query came in.
@@ -38,6 +73,8 @@ pub(crate) enum Door {
     Explain,
     /// `GET /api/v1/intervals/preview`.
     Intervals,
+    /// The Cloud Logging API.
+    CloudLogging,
 }
 
 /// How a query ended.
@@ -99,7 +136,23 @@ impl Metrics {
         registry.register("running", "Queries that run now", running.clone());
         registry.register("followers", "Clients that follow new flows", followers.clone());
         registry.register("missed_rows", "Rows that slow followers did not get", missed.clone());
-        Self { registry, queries, seconds, rows, running, followers, missed }
+        let log = LogCounters::default();
+        registry.register(
+            "log_metric_entries",
+            "Entries of log-based metrics",
+            log.entries.clone(),
+        );
+        registry.register(
+            "log_metric_verdicts",
+            "Verdicts in the entries of log-based metrics",
+            log.verdicts.clone(),
+        );
+        registry.register(
+            "log_metric_missed_batches",
+            "Batches that log-based metrics did not count",
+            log.missed.clone(),
+        );
+        Self { registry, queries, seconds, rows, running, followers, missed, log }
     }
 
     /// Begins to measure a query.
@@ -113,6 +166,11 @@ impl Metrics {
             seconds: self.seconds.clone(),
             rows_sent: self.rows.clone(),
         }
+    }
+
+    /// Where log-based metrics are counted.
+    pub(crate) fn log_counters(&self) -> LogCounters {
+        self.log.clone()
     }
 
     /// A follower did not get so many rows.

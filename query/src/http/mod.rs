@@ -2,9 +2,11 @@
 
 pub(crate) mod error;
 mod explain;
+mod filter;
 mod flows;
 mod host;
 mod intervals;
+mod logging;
 mod loss;
 pub(crate) mod metrics;
 mod objects;
@@ -12,7 +14,7 @@ mod pages;
 mod reply;
 mod sql;
 mod status;
-mod tail;
+pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +28,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::engine::Engine;
 use crate::live::Hub;
+use crate::logging::metrics::MetricStore;
 use error::ApiError;
 use metrics::Metrics;
 pub(crate) use tail::Followers;
@@ -36,6 +39,7 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     pub(crate) hub: Arc<Hub>,
     pub(crate) followers: Followers,
+    pub(crate) log_metrics: MetricStore,
     pub(crate) started: Instant,
 }
 
@@ -48,6 +52,7 @@ pub(crate) fn router(app: Arc<App>, loopback: bool) -> Router {
         .route("/metrics", get(pages::metrics))
         .route("/api/v1/schema", get(pages::schema))
         .route("/api/v1/sql", post(sql::sql))
+        .route("/api/v1/filter", post(filter::filter))
         .route("/api/v1/flows", get(flows::flows))
         .route("/api/v1/flows/tail", get(tail::tail))
         .route("/api/v1/policies", get(objects::policies))
@@ -56,6 +61,8 @@ pub(crate) fn router(app: Arc<App>, loopback: bool) -> Router {
         .route("/api/v1/loss", get(loss::loss))
         .route("/api/v1/intervals/preview", get(intervals::preview))
         .route("/api/v1/status", get(status::status))
+        .merge(logging::routes())
+        .merge(logging::grpc(&app))
         .fallback(async |uri: Uri| ApiError::no_such_path(uri.path()))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
             ApiError::method(&method, uri.path())

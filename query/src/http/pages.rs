@@ -13,7 +13,7 @@ use weir_service::admin::OPENMETRICS;
 
 use super::App;
 use crate::catalog::FLOWS;
-use crate::filter::filterable;
+use crate::filter::{filterable, names};
 use crate::output::type_name;
 
 pub(super) async fn landing() -> Html<&'static str> {
@@ -41,7 +41,7 @@ pub(super) async fn schema() -> Json<Value> {
             json!({"name": table.name, "doc": table.doc, "columns": columns})
         })
         .collect();
-    Json(json!({"tables": tables}))
+    Json(json!({"tables": tables, "filter_names": names()}))
 }
 
 pub(super) async fn healthy() -> &'static str {

@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arrow::record_batch::RecordBatch;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
@@ -24,6 +25,7 @@ use super::metrics::Metrics;
 use crate::error::QueryError;
 use crate::filter;
 use crate::live::{Follower, Positions, Told};
+use crate::output::lines;
 
 /// Followers at a time; more are refused.
 const MAX_FOLLOWERS: usize = 64;
@@ -58,34 +60,35 @@ pub(super) async fn tail(
     let Query(parameters) = parameters.map_err(|rejection| {
         ApiError::invalid(format!("{}: known are filter and after", rejection.body_text()))
     })?;
-    let filter = parameters.filter.as_deref().map(filter::parse).transpose()?.flatten();
+    let parsed = filter::parse(parameters.filter.as_deref().unwrap_or_default())?;
     let again = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let after = again.or(parameters.after.as_deref()).filter(|after| !after.is_empty());
     let after = after.map(str::parse::<Positions>).transpose();
     let after = after.map_err(|error| ApiError::invalid(format!("after: {error}")))?;
     let place = Place::take(app)?;
     let engine = &place.0.engine;
-    let follower = Follower::new(place.0.hub.clone(), filter, engine.session())?;
+    let follower = Follower::new(place.0.hub.clone(), parsed.filter, engine.session())?;
     let (sender, mut told) = mpsc::channel(1);
     let task = engine.spawn(follower.follow(after, sender));
     // What comes from now on is new: the answer begins when the follower has joined.
-    let first = told.recv().await.unwrap_or_default();
+    let warnings = parsed.warnings.iter().map(|warning| Told::Warning(warning.to_string()));
+    let mut first: Vec<Told> = warnings.collect();
+    first.extend(told.recv().await.unwrap_or_default());
     let later = stream::unfold((told, task), async |(mut told, task)| {
         let next = told.recv().await?;
         Some((next, (told, task)))
     });
     let events = stream::once(std::future::ready(first)).chain(later).flat_map(move |told| {
-        let events: Vec<_> =
-            told.into_iter().map(|told| Ok(event(told, &place.0.metrics))).collect();
+        let events = told.into_iter().flat_map(|told| events(told, &place.0.metrics));
+        let events: Vec<_> = events.map(Ok).collect();
         stream::iter(events)
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }
 
-fn event(told: Told, metrics: &Metrics) -> Event {
-    match told {
-        Told::Row(row, None) => Event::default().data(row),
-        Told::Row(row, Some(position)) => Event::default().id(position).data(row),
+fn events(told: Told, metrics: &Metrics) -> Vec<Event> {
+    let event = match told {
+        Told::Rows(rows, position) => return row_events(&rows, position, metrics),
         Told::Position(position) => Event::default().id(position),
         Told::Missed { batches, rows } => {
             metrics.missed(rows.unwrap_or(0));
@@ -95,14 +98,46 @@ fn event(told: Told, metrics: &Metrics) -> Event {
         Told::Trouble(message) => {
             Event::default().event("trouble").data(json!({"message": message}).to_string())
         }
-    }
+        Told::Warning(message) => {
+            Event::default().event("warning").data(json!({"message": message}).to_string())
+        }
+    };
+    vec![event]
+}
+
+/// An event a row; the last with the position.
+fn row_events(rows: &RecordBatch, position: Option<String>, metrics: &Metrics) -> Vec<Event> {
+    let text = match lines(rows) {
+        Ok(text) => text,
+        Err(error) => {
+            let missed = Told::Missed { batches: 0, rows: Some(rows.num_rows() as u64) };
+            let trouble = events(Told::Trouble(error.to_string()), metrics);
+            return trouble.into_iter().chain(events(missed, metrics)).collect();
+        }
+    };
+    let text = String::from_utf8_lossy(&text);
+    let count = text.lines().count();
+    let row = |(index, line): (usize, &str)| {
+        let event = Event::default().data(line);
+        match &position {
+            Some(position) if index + 1 == count => event.id(position.clone()),
+            _ => event,
+        }
+    };
+    text.lines().enumerate().map(row).collect()
 }
 
 /// One follower's place; free again when it is dropped.
-struct Place(Arc<App>);
+pub(crate) struct Place(Arc<App>);
 
 impl Place {
-    fn take(app: Arc<App>) -> Result<Self, ApiError> {
+    /// Who the place is of.
+    pub(crate) fn app(&self) -> &Arc<App> {
+        &self.0
+    }
+
+    /// Takes one, if any is free.
+    pub(crate) fn take(app: Arc<App>) -> Result<Self, ApiError> {
         let before = app.followers.0.fetch_add(1, Ordering::Relaxed);
         let place = Self(app);
         if before >= MAX_FOLLOWERS {

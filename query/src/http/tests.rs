@@ -77,7 +77,7 @@ async fn every_error_has_the_same_shape() {
         (query("select frobnicate(1)"), 400, "INVALID_ARGUMENT", "frobnicate"),
         (query("select 1/0"), 400, "INVALID_ARGUMENT", "zero"),
         (query("select cast('x' as int)"), 400, "INVALID_ARGUMENT", "x"),
-        (get("/api/v1/flows?filter=x"), 400, "INVALID_ARGUMENT", "filter, column 1"),
+        (get("/api/v1/flows?filter=x%3D1"), 400, "INVALID_ARGUMENT", "filter, line 1, column 1"),
         (get("/api/v1/flows?filtre=x"), 400, "INVALID_ARGUMENT", "known are filter"),
         (get("/api/v1/flows?limit=0"), 400, "INVALID_ARGUMENT", "1 to 10000"),
         (get("/api/v1/flows?limit=10001"), 400, "INVALID_ARGUMENT", "1 to 10000"),

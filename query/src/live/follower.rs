@@ -27,7 +27,6 @@ use super::position::Positions;
 use crate::catalog::connection_id;
 use crate::error::QueryError;
 use crate::filter::Filter;
-use crate::output::lines;
 
 /// How long a row waits for earlier ones.
 const WINDOW: Duration = Duration::from_millis(20);
@@ -39,11 +38,13 @@ const HANDFUL: usize = 1_024;
 /// What a follower is told.
 #[derive(Debug)]
 pub(crate) enum Told {
-    /// A row as JSON; with the position behind which a follower goes on, if nothing before it is
-    /// still to come.
-    Row(String, Option<String>),
+    /// Rows in order; with the position behind which a follower goes on, if nothing before it is still
+    /// to come.
+    Rows(RecordBatch, Option<String>),
     /// Batches that it did not get, and rows as far as they are known.
     Missed { batches: u64, rows: Option<u64> },
+    /// The filter says something that is probably not meant.
+    Warning(String),
     /// Something does not work at present.
     Trouble(String),
     /// How far everything is, without a row.
@@ -66,12 +67,7 @@ impl Follower {
     ) -> Result<Self, QueryError> {
         let schema = DFSchema::try_from(stored_schema())?;
         let connection_id = connection_id::expression().unalias();
-        let filter = filter
-            .map(|filter| -> Result<_, QueryError> {
-                let stored = over_stored(filter.into_expr(), &connection_id)?;
-                Ok(session.create_physical_expr(stored, &schema)?)
-            })
-            .transpose()?;
+        let filter = filter.map(|filter| physical(filter, session)).transpose()?;
         let connection_id = session.create_physical_expr(connection_id, &schema)?;
         Ok(Self { hub, filter, connection_id })
     }
@@ -179,6 +175,16 @@ impl Follower {
     }
 }
 
+/// The filter as it is evaluated over batches of the hub.
+pub(super) fn physical(
+    filter: Filter,
+    session: &SessionState,
+) -> Result<Arc<dyn PhysicalExpr>, QueryError> {
+    let schema = DFSchema::try_from(stored_schema())?;
+    let stored = over_stored(filter.into_expr(), &connection_id::expression().unalias())?;
+    Ok(session.create_physical_expr(stored, &schema)?)
+}
+
 /// The filter with the computed column replaced by what it is computed from.
 fn over_stored(filter: Expr, connection_id: &Expr) -> Result<Expr, QueryError> {
     let replaced = filter.transform(|expr| {
@@ -230,24 +236,15 @@ impl Window {
         for handful in rows.chunks(HANDFUL) {
             let wanted: Vec<(usize, usize)> =
                 handful.iter().map(|(_, batch, row)| (*batch, *row)).collect();
-            let text = interleave_record_batch(&batches, &wanted).and_then(|rows| lines(&rows));
-            let mut out = Vec::new();
-            match text {
-                Ok(text) => {
-                    let text = String::from_utf8_lossy(&text);
-                    out.extend(text.lines().map(|line| Told::Row(line.to_owned(), None)));
-                }
-                Err(error) => {
-                    out.push(Told::Trouble(error.to_string()));
-                    out.push(Told::Missed { batches: 0, rows: Some(handful.len() as u64) });
-                }
-            }
             left -= handful.len();
-            if left == 0
-                && let Some(Told::Row(_, last)) = out.last_mut()
-            {
-                *last = Some(position.to_owned());
-            }
+            let position = (left == 0).then(|| position.to_owned());
+            let out = match interleave_record_batch(&batches, &wanted) {
+                Ok(rows) => vec![Told::Rows(rows, position)],
+                Err(error) => vec![
+                    Told::Trouble(error.to_string()),
+                    Told::Missed { batches: 0, rows: Some(handful.len() as u64) },
+                ],
+            };
             told.send(out).await.map_err(|_| Gone)?;
         }
         Ok(())

@@ -109,6 +109,7 @@ impl Stage {
             http,
             relays: vec![format!("http://{ingest}")],
             store: store.into(),
+            state: Some(directory.join("query")),
             ..QueryConfig::default()
         };
         let query = Query::bind(config).await?;

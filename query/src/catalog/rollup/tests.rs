@@ -161,7 +161,7 @@ async fn what_the_roll_up_can_say_it_says() {
     for sql in [
         "select verdict, sum(bytes) from flows group by verdict",
         "select date_trunc('minute', time) as m, count(*) as n from flows \
-         where time >= timestamp '2026-01-01T00:02:30Z' group by m order by n desc limit 3",
+         where time >= timestamp '2026-01-01T00:02:30Z' group by m order by n desc, m limit 3",
         "select distinct source_namespace from flows",
         "select policy, n from (select policy, verdict, sum(count) as n from flows group by 1, 2) \
          where verdict = 'deny' and n > 5",

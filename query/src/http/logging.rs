@@ -1,0 +1,153 @@
+//! The Cloud Logging API, version 2, as REST.
+//!
+//! Clients of that API work unchanged: what they ask for, and what they trip over, is in the comments.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{any, get, post};
+use axum::{Json, Router};
+use serde_json::{Map, Value, json};
+
+use super::App;
+use super::error::ApiError;
+use super::metrics::{Door, Outcome};
+use super::sql::json_body;
+use crate::filter::Names;
+use crate::filter::entry::RESOURCE_TYPE;
+use crate::logging::entry::{entry, log_name};
+use crate::logging::grpc::{CloudLogging, READ_ONLY};
+use crate::logging::list::list;
+use crate::logging::metrics::LogMetric;
+use crate::logging::proto::logging_service_v2_server::LoggingServiceV2Server;
+use crate::logging::proto::metrics_service_v2_server::MetricsServiceV2Server;
+use crate::logging::request::{ListRequest, projects};
+
+const METRIC: &str = "{\"name\":\"denies\",\"filter\":\"verdict=\\\"deny\\\"\"}";
+
+/// The same over gRPC, for clients that speak HTTP/2 from the start.
+pub(super) fn grpc(app: &Arc<App>) -> Router<Arc<App>> {
+    let service = CloudLogging(app.clone());
+    Router::new()
+        .route_service(
+            "/google.logging.v2.LoggingServiceV2/{call}",
+            LoggingServiceV2Server::new(service.clone()),
+        )
+        .route_service(
+            "/google.logging.v2.MetricsServiceV2/{call}",
+            MetricsServiceV2Server::new(service),
+        )
+}
+
+/// The routes.
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/v2/entries:list", post(entries))
+        .route("/v2/entries:write", any(async || ApiError::forbidden(READ_ONLY)))
+        .route("/v2/entries:tail", any(tail))
+        .route("/v2/{kind}/{id}/logs", get(logs))
+        .route("/v2/{kind}/{id}/logs/{log}", any(async || ApiError::forbidden(READ_ONLY)))
+        .route("/v2/{kind}/{id}/sinks", get(sinks))
+        .route("/v2/projects/{project}/metrics", get(metrics).post(create_metric))
+        .route(
+            "/v2/projects/{project}/metrics/{metric}",
+            get(metric).put(update_metric).delete(delete_metric),
+        )
+        .route("/v2/monitoredResourceDescriptors", get(descriptors))
+}
+
+/// `entries:list`. Clients in a browser's page cannot send it: the type of the body must be JSON.
+async fn entries(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let hint = "{\"resourceNames\":[\"projects/demo\"]}, and filter, orderBy, pageSize and \
+                pageToken if wanted";
+    let request: ListRequest = json_body(&app, &headers, body, hint).await?;
+    let mut tally = app.metrics.tally(Door::CloudLogging);
+    let page = list(&app.engine, &request).await.inspect_err(|error| {
+        tally.ended(error.outcome(), 0);
+    })?;
+    tally.ended(Outcome::Answered, page.rows.len());
+    let entries: Vec<Value> = page.rows.iter().map(|row| entry(row, &page.names)).collect();
+    // The end is a token that is not there: an empty one makes clients ask for ever.
+    let mut answer = Map::new();
+    answer.insert("entries".into(), entries.into());
+    if let Some(next) = page.next {
+        answer.insert("nextPageToken".into(), next.into());
+    }
+    Ok(Json(Value::Object(answer)))
+}
+
+async fn tail() -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "UNIMPLEMENTED",
+        "entries:tail is a stream of gRPC: use a gRPC client, or GET /api/v1/flows/tail for \
+         server-sent events",
+    )
+}
+
+async fn logs(Path((kind, id)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
+    let project = projects(&[format!("{kind}/{id}")])?;
+    let names = Names { project, location: None };
+    Ok(Json(json!({"logNames": [log_name(&names)]})))
+}
+
+async fn sinks(Path((kind, id)): Path<(String, String)>) -> Result<Json<Value>, ApiError> {
+    projects(&[format!("{kind}/{id}")])?;
+    Ok(Json(json!({"sinks": []})))
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(json!({"metrics": app.log_metrics.list()}))
+}
+
+async fn metric(
+    State(app): State<Arc<App>>,
+    Path((_, name)): Path<(String, String)>,
+) -> Result<Json<LogMetric>, ApiError> {
+    app.log_metrics.get(&name).map(Json)
+}
+
+async fn create_metric(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<LogMetric>, ApiError> {
+    let metric = json_body(&app, &headers, body, METRIC).await?;
+    app.log_metrics.create(metric).map(Json)
+}
+
+async fn update_metric(
+    State(app): State<Arc<App>>,
+    Path((_, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<LogMetric>, ApiError> {
+    let metric = json_body(&app, &headers, body, METRIC).await?;
+    app.log_metrics.update(&name, metric).map(Json)
+}
+
+async fn delete_metric(
+    State(app): State<Arc<App>>,
+    Path((_, name)): Path<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    app.log_metrics.delete(&name)?;
+    Ok(Json(json!({})))
+}
+
+async fn descriptors() -> Json<Value> {
+    let labels = ["project_id", "location", "cluster_name", "node_name"];
+    let labels: Vec<Value> =
+        labels.iter().map(|key| json!({"key": key, "valueType": "STRING"})).collect();
+    Json(json!({"resourceDescriptors": [{
+        "type": RESOURCE_TYPE,
+        "displayName": "Kubernetes Node",
+        "description": "The node that decided.",
+        "labels": labels,
+    }]}))
+}
