@@ -47,7 +47,7 @@ pub(super) fn test(binder: &mut Binder<'_>, call: &Call) -> Result<Test, Spanned
         ("ip_in_net", _) => Err(usage(call, "ip_in_net(source_ip, \"10.1.2.0/24\")")),
         ("search", [Comparable::Word(query)]) => {
             let words = searched(call, query)?;
-            Ok(whole_row(row_search(), words, binder.names))
+            Ok(whole_row(&row_search(), words, binder.names))
         }
         ("search", [value, Comparable::Word(query)]) => {
             let words = searched(call, query)?;
@@ -126,7 +126,7 @@ fn cast(
         return Err(spanned(to.span, "a time can be cast to STRING only"));
     }
     Ok(mapped(field, |value| {
-        let zone = zone.map(|zone| lit(zone));
+        let zone = zone.map(lit);
         let expr = convert::function(target).call([value].into_iter().chain(zone).collect());
         match target {
             Target::Text => Kind::Text { expr, words: &[] },
@@ -153,11 +153,11 @@ fn time_zone(argument: &Comparable) -> Result<String, Spanned> {
 
 /// A text found in any field.
 pub(super) fn anywhere(names: &Names, text: &str) -> Test {
-    whole_row(row_has(), text.to_owned(), names)
+    whole_row(&row_has(), text.to_owned(), names)
 }
 
 /// Over all columns with texts, and what all entries have.
-fn whole_row(function: ScalarUDF, text: String, names: &Names) -> Test {
+fn whole_row(function: &ScalarUDF, text: String, names: &Names) -> Test {
     let project = names.project.as_deref().unwrap_or(NO_PROJECT);
     let log_name = format!("projects/{project}/logs/{LOG_ID}");
     let location = names.location.as_deref().unwrap_or_default();
@@ -172,7 +172,7 @@ fn whole_row(function: ScalarUDF, text: String, names: &Names) -> Test {
     if everywhere {
         return sure(lit(true));
     }
-    let constants = constants.map(|own| lit(own));
+    let constants = constants.map(lit);
     // Words of a search may be in what all entries have, a part that is in none of it is not.
     let constants = constants.into_iter().filter(|_| function.name() != "row_has");
     let columns = columns().iter().filter(|column| is_searched(&column.data_type, column.name));

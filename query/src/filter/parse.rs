@@ -154,9 +154,6 @@ impl Parser {
         {
             return Ok(pasted);
         }
-        if !word.quoted() && word.text().starts_with("NOT") && word.text() == "NOT" {
-            return Err(spanned(word.span, "a value is missing here: add one in quotes"));
-        }
         let right = Tree::Leaf(checked(word.into_literal())?);
         Ok(Compare { left, operator, operator_span, right })
     }

@@ -52,8 +52,8 @@ pub(crate) fn has_token(text: &str, token: &Token) -> bool {
             let behind = text[at + phrase.len()..].chars().next();
             let begins = phrase.chars().next().is_some_and(char::is_alphanumeric);
             let ends = phrase.chars().next_back().is_some_and(char::is_alphanumeric);
-            !(begins && before.is_some_and(char::is_alphanumeric))
-                && !(ends && behind.is_some_and(char::is_alphanumeric))
+            let goes_on = |next: Option<char>| next.is_some_and(char::is_alphanumeric);
+            !(begins && goes_on(before) || ends && goes_on(behind))
         }),
     }
 }

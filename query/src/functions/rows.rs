@@ -1,6 +1,6 @@
 //! `row_has('part', columns…)` and `row_search('words', columns…)`: searches over whole rows.
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray};
+use arrow::array::{Array, ArrayRef, AsArray as _, BooleanArray};
 use arrow::compute::kernels::boolean::{and, or};
 use arrow::datatypes::DataType;
 use datafusion::error::Result;
@@ -107,7 +107,7 @@ fn in_column(column: &ArrayRef, passes: &dyn Fn(&str) -> bool) -> Result<Boolean
         _ => return any_text(column, passes),
     };
     let text = |member: &&ArrayRef| matches!(member.data_type(), DataType::Utf8);
-    let count = members.first().map_or(0, |member| member.len());
+    let count = members.first().map_or(0, Array::len);
     let mut found = BooleanArray::from(vec![false; count]);
     for member in members.iter().filter(text) {
         found = or(&found, &any_text(member, passes)?)?;

@@ -81,7 +81,7 @@ impl Comparison {
     ///
     /// # Errors
     /// The regular expression is none.
-    pub(crate) fn with(self, word: &str) -> Result<Box<dyn Fn(&str) -> bool>, String> {
+    pub(crate) fn with(self, word: &str) -> Result<Passes, String> {
         if matches!(self, Self::Matches | Self::NotMatches) {
             let (regex, wanted) = (regex(word)?, self == Self::Matches);
             return Ok(Box::new(move |text| regex.is_match(text) == wanted));
@@ -96,6 +96,9 @@ impl Comparison {
         }))
     }
 }
+
+/// Whether a text passes.
+pub(crate) type Passes = Box<dyn Fn(&str) -> bool>;
 
 /// A regular expression, or what is wrong with it.
 pub(crate) fn regex(text: &str) -> Result<Regex, String> {

@@ -69,8 +69,8 @@ impl ApiError {
     }
 
     /// What is wrong.
-    pub(crate) fn message(&self) -> &str {
-        &self.message
+    pub(crate) fn into_message(self) -> String {
+        self.message
     }
 
     /// What stands behind the key `error`.

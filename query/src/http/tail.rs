@@ -88,7 +88,7 @@ pub(super) async fn tail(
 
 fn events(told: Told, metrics: &Metrics) -> Vec<Event> {
     let event = match told {
-        Told::Rows(rows, position) => return row_events(&rows, position, metrics),
+        Told::Rows(rows, position) => return row_events(&rows, position.as_deref(), metrics),
         Told::Position(position) => Event::default().id(position),
         Told::Missed { batches, rows } => {
             metrics.missed(rows.unwrap_or(0));
@@ -106,7 +106,7 @@ fn events(told: Told, metrics: &Metrics) -> Vec<Event> {
 }
 
 /// An event a row; the last with the position.
-fn row_events(rows: &RecordBatch, position: Option<String>, metrics: &Metrics) -> Vec<Event> {
+fn row_events(rows: &RecordBatch, position: Option<&str>, metrics: &Metrics) -> Vec<Event> {
     let text = match lines(rows) {
         Ok(text) => text,
         Err(error) => {
@@ -119,8 +119,8 @@ fn row_events(rows: &RecordBatch, position: Option<String>, metrics: &Metrics) -
     let count = text.lines().count();
     let row = |(index, line): (usize, &str)| {
         let event = Event::default().data(line);
-        match &position {
-            Some(position) if index + 1 == count => event.id(position.clone()),
+        match position {
+            Some(position) if index + 1 == count => event.id(position),
             _ => event,
         }
     };

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use arrow::array::{Array as _, AsArray as _, RecordBatch};
+use arrow::array::{Array as _, AsArray, RecordBatch};
 use arrow::datatypes::UInt64Type;
 use datafusion::execution::SessionState;
 use datafusion::physical_expr::PhysicalExpr;
@@ -106,7 +106,7 @@ fn add(
         counters.missed(1);
         return;
     };
-    let passing = passing.as_ref().map(|passing| passing.as_boolean());
+    let passing = passing.as_ref().map(AsArray::as_boolean);
     let passes =
         |row: usize| passing.is_none_or(|passing| passing.is_valid(row) && passing.value(row));
     let rows = (0..batch.num_rows()).filter(|row| counts.value(*row) > 0 && passes(*row));

@@ -169,7 +169,7 @@ pub(super) fn status(error: ApiError) -> Status {
         "UNAVAILABLE" => Code::Unavailable,
         _ => Code::Internal,
     };
-    Status::new(code, error.message())
+    Status::new(code, error.into_message())
 }
 
 /// The entry of a row.

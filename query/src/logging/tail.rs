@@ -87,9 +87,7 @@ impl Following {
                 },
             };
             let Some(told) = told else {
-                if due.is_none() {
-                    return None;
-                }
+                due?;
                 break;
             };
             for told in told {

@@ -308,7 +308,9 @@ const NUMBERS: [(&str, &[&str]); 8] = [
     ("jsonPayload.connection.dest_port", &["6379", "x"]),
 ];
 
-const CALLS: [(&str, fn(&Flow) -> bool); 9] = [
+type NaiveCall = (&'static str, fn(&Flow) -> bool);
+
+const CALLS: [NaiveCall; 9] = [
     ("ip_in_net(source_ip, \"10.0.0.16/28\")", |row| {
         let last: u8 = row.source_ip.rsplit('.').next().unwrap().parse().unwrap();
         (16..32).contains(&last)
