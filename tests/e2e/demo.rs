@@ -87,9 +87,34 @@ fn the_rogue_is_allowed_then_denied_with_the_policy_that_did_it() {
     let follower = follow(&demo);
     assert_eq!(follower["verdict"], "deny");
     assert!(follower["policy"].as_str().is_some_and(|policy| !policy.is_empty()), "{follower}");
+    gcloud_reads_denies(&demo);
     let log = demo.log();
     assert!(log.contains("PONG"), "{log}");
     assert!(demo.stop().success());
+}
+
+/// What `gcloud logging read --project demo "$filter" --limit 2` sends with the filter of GKE's tutorial
+/// on network policy logging.
+fn gcloud_reads_denies(demo: &Service) {
+    let filter = "timestamp>=\"2025-11-19T17:15:57.203629Z\" AND resource.type=\"k8s_node\" \
+                  jsonPayload.disposition=\"deny\" resource.labels.location=\"europe-west1\" \
+                  resource.labels.cluster_name=\"demo\" \
+                  logName=\"projects/demo/logs/policy-action\"";
+    let body = json!({
+        "filter": filter,
+        "orderBy": "timestamp desc",
+        "pageSize": 2,
+        "resourceNames": ["projects/demo"],
+    });
+    let (status, answer) = demo.request("POST", "/v2/entries:list?alt=json", Some(body));
+    assert_eq!(status, 200, "{answer}");
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["entries"].as_array().unwrap().len(), 2, "{answer}");
+    for entry in answer["entries"].as_array().unwrap() {
+        assert_eq!(entry["jsonPayload"]["disposition"], "deny", "{entry}");
+        assert_eq!(entry["resource"]["labels"]["location"], "europe-west1", "{entry}");
+        assert!(entry["jsonPayload"]["count"].as_u64().unwrap() > 0, "{entry}");
+    }
 }
 
 /// The first new denied flow that `weir observe --follow` prints.
