@@ -1,5 +1,6 @@
 //! What texts mean, and what is said of those that mean nothing.
 
+use crate::catalog::range::TimeRange;
 use crate::filter::error::Spanned;
 use crate::filter::parse::parse as tree_of;
 use crate::filter::syntax::{Comparable, Literal, Term, Tree};
@@ -176,6 +177,23 @@ fn filters_have_a_form_in_sql() {
     assert_eq!(sql("duration_ns>2ms"), "duration_ns > 2000000");
     assert_eq!(sql("severity>=WARNING"), "false");
     assert_eq!(sql("severity=default log_id(\"policy-action\")"), "true AND true");
+}
+
+#[test]
+fn the_time_that_a_filter_leaves_is_known_before_files_are_read() {
+    let range = |text: &str| {
+        let expr = parse(text).unwrap().filter.unwrap().into_expr();
+        let range = TimeRange::of(&[expr]);
+        (range.from().map(|time| time.0), range.until().map(|time| time.0))
+    };
+    let (first, second) = ("\"1970-01-01T00:00:01Z\"", "\"1970-01-01T00:00:02+0000\"");
+    let both = format!("verdict=deny AND timestamp>={first} (time<{second} source_pod:x)");
+    assert_eq!(range(&both), (Some(1_000_000_000), Some(1_999_999_999)));
+    let either = format!("timestamp={first} OR timestamp={second}");
+    assert_eq!(range(&either), (Some(1_000_000_000), Some(2_000_000_000)));
+    assert_eq!(range(&format!("timestamp=({first} OR {second})")), range(&either));
+    assert_eq!(range(&format!("timestamp={first} OR node=a")), (None, None));
+    assert_eq!(range(&format!("NOT timestamp={first}")), (None, None));
 }
 
 #[test]

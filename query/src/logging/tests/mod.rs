@@ -191,6 +191,15 @@ async fn filters_are_checked_and_shown_as_sql() {
     assert_eq!(place, (Some(2), Some(3), Some(12)), "{answer}");
     let answer = check("insertId=\"A\" OR \"B\"").await;
     assert_eq!(answer["warnings"][0]["column"], 17, "{answer}");
+    let (_, schema) = stand.get("/api/v1/schema").await;
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    for name in schema["filter_names"].as_array().unwrap() {
+        // Every name that is offered is one.
+        let answer = check(&format!("{}:*", name.as_str().unwrap())).await;
+        let good = answer["ok"] == true && answer["warnings"] == json!([]);
+        assert!(good, "{name}: {answer}");
+    }
+    assert!(schema["filter_names"].as_array().unwrap().len() > 70, "{schema}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
