@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::metrics::MetricStore;
 use crate::testing::{Stand, batch, flow};
 
 async fn call(stand: &Stand, body: &Value) -> (u16, Value) {
@@ -322,9 +323,16 @@ async fn metrics_count_what_comes_and_stay() {
     let (status, changed) =
         send(reqwest::Method::PUT, "/denies%2Fall", json!({"filter": "verdict=allow"})).await;
     assert_eq!((status, &changed["createTime"]), (200, &made["createTime"]), "{changed}");
-    let file = stand.store.path().join("query-state/log-metrics.json");
-    let kept: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-    assert_eq!(kept["denies/all"]["filter"], "verdict=allow");
+    // The next process knows it, and does not start with a file that it cannot read.
+    let state = stand.store.path().join("query-state");
+    let kept = MetricStore::open(Some(&state)).unwrap().list();
+    assert_eq!(kept[0].filter, "verdict=allow");
+    let torn = tempfile::tempdir().unwrap();
+    std::fs::write(torn.path().join("log-metrics.json"), "{\"a").unwrap();
+    let error = MetricStore::open(Some(torn.path())).unwrap_err().to_string();
+    assert!(error.contains("log-metrics.json"), "{error}");
+    let none = MetricStore::open(None).unwrap().create(kept[0].clone());
+    assert!(none.unwrap_err().into_message().contains("--state DIR"));
     assert_eq!(send(reqwest::Method::DELETE, "/denies%2Fall", json!({})).await.0, 200);
     assert_eq!(send(reqwest::Method::GET, "/denies%2Fall", json!({})).await.0, 404);
     let (_, listed) = send(reqwest::Method::GET, "", json!({})).await;
