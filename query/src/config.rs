@@ -6,11 +6,23 @@ use std::time::Duration;
 
 use weir_store::Location;
 
+use crate::access::{AccessSettings, TlsSettings};
+
 /// Everything [`Query::bind`](crate::Query::bind) needs to know.
 #[derive(Clone, Debug)]
 pub struct QueryConfig {
     /// Where HTTP is served; port 0 picks a free one. Default: 127.0.0.1:8080.
     pub http: SocketAddr,
+    /// Where gRPC is served; port 0 picks a free one. Default: 127.0.0.1:4245.
+    pub grpc: SocketAddr,
+    /// The certificate of all doors; without it they speak plain text.
+    pub tls: Option<TlsSettings>,
+    /// Who may come in. Without it everybody who reaches a door sees everything.
+    pub access: Option<AccessSettings>,
+    /// Whether doors that other machines reach may be without `access`. Default: false.
+    pub open: bool,
+    /// Where a line for each query is written.
+    pub audit: Option<PathBuf>,
     /// Every relay that writes the store: `http://host:port` or `unix:///path`. Default:
     /// <http://127.0.0.1:4246> alone.
     pub relays: Vec<String>,
@@ -29,6 +41,11 @@ impl Default for QueryConfig {
     fn default() -> Self {
         Self {
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            grpc: SocketAddr::from((Ipv4Addr::LOCALHOST, 4245)),
+            tls: None,
+            access: None,
+            open: false,
+            audit: None,
             relays: vec!["http://127.0.0.1:4246".into()],
             store: "data".into(),
             roll_ups: true,
@@ -61,6 +78,27 @@ pub struct Limits {
     pub threads: usize,
     /// Largest request body. Default: 1 MiB.
     pub request_bytes: usize,
+    /// What one principal may use of that, while access is on.
+    pub principal: PrincipalLimits,
+}
+
+/// What the queries of one principal may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrincipalLimits {
+    /// Memory of all its running queries together. Default: 512 MiB.
+    pub memory_bytes: usize,
+    /// Temporary files of all its running queries together; 0 forbids them. Default: 2 GiB.
+    pub spill_bytes: u64,
+    /// Its queries that run at the same time. Default: 4.
+    pub concurrent: usize,
+    /// Its queries that wait for their turn; more are refused. Default: 16.
+    pub queued: usize,
+}
+
+impl Default for PrincipalLimits {
+    fn default() -> Self {
+        Self { memory_bytes: 512 << 20, spill_bytes: 2 << 30, concurrent: 4, queued: 16 }
+    }
 }
 
 impl Default for Limits {
@@ -76,6 +114,7 @@ impl Default for Limits {
             hot_bytes: 1 << 30,
             threads: 0,
             request_bytes: 1 << 20,
+            principal: PrincipalLimits::default(),
         }
     }
 }

@@ -67,6 +67,7 @@ impl Both {
         let relay = tokio::spawn(relay.run(token.clone()));
         let query = Query::bind(QueryConfig {
             http: "127.0.0.1:0".parse().unwrap(),
+            grpc: "127.0.0.1:0".parse().unwrap(),
             relays: vec![format!("unix://{}", socket.display())],
             store: store.path().into(),
             limits: Limits { threads: 2, ..Limits::default() },
@@ -74,7 +75,7 @@ impl Both {
         })
         .await
         .unwrap();
-        let url = format!("http://{}/api/v1", query.http_address());
+        let url = format!("http://{}/api/v1", query.addresses().http);
         tokio::spawn(query.run(token.clone()));
         Self { _store: store, address, url, token, relay }
     }

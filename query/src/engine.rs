@@ -4,9 +4,12 @@
 //! watches the clock, and ends the task by going away.
 
 mod answer;
+mod caller;
 mod cooperate;
 mod morsel;
+mod record;
 mod request;
+mod running;
 #[cfg(test)]
 mod tests;
 
@@ -18,20 +21,24 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
     MemorySchemaProvider, SchemaProvider,
 };
-use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt as _;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
-pub(crate) use answer::{AbortOnDrop, Answer, Next};
+pub(crate) use answer::{AbortOnDrop, Answer, End, Next};
+pub(crate) use caller::Caller;
+pub(crate) use record::Record;
 pub(crate) use request::{FlowsRequest, LossRequest, Order, Request, StateRequest, time};
+pub(crate) use running::Running;
 
+use crate::access::Principal;
+use crate::audit::Audit;
 use crate::catalog::completeness::Completeness;
 use crate::catalog::connections::Connections;
 use crate::catalog::history::History;
@@ -44,10 +51,12 @@ use crate::catalog::state::{Kind, State};
 use crate::catalog::store::Store;
 use crate::catalog::table::Flows;
 use crate::catalog::{CONNECTIONS, EDGES, FLOWS, LOSS, edges};
+use crate::clock;
 use crate::config::Limits;
 use crate::error::{QueryError, StartError};
-use crate::guard::admission::Admission;
+use crate::guard::budget::{self, Budgets};
 use crate::guard::{self, functions};
+use crate::metrics::{Metrics, Outcome};
 use answer::{Clock, Head, Message};
 
 /// Stack of the threads that plan and run. Planning recurses over expressions: in a dev build the
@@ -59,24 +68,35 @@ const MAX_ROWS: usize = i64::MAX as usize - 1;
 const MAX_BLOCKING_THREADS: usize = 64;
 /// Parsed Parquet footers kept.
 const METADATA_CACHE_BYTES: usize = 128 * 1024 * 1024;
+/// Threads of live followers.
+const LIVE_THREADS: usize = 2;
 
 /// Runs queries.
 pub(crate) struct Engine {
     /// Taken out on drop: a runtime must not be dropped where blocking is not allowed.
     threads: Option<Runtime>,
+    /// Where followers are served, whatever queries do. Taken out like the others.
+    live_threads: Option<Runtime>,
     state: SessionState,
     snapshots: Arc<Snapshots>,
-    admission: Admission,
+    budgets: Budgets,
+    running: Arc<Running>,
+    metrics: Arc<Metrics>,
+    audit: Audit,
     limits: Limits,
     /// Whether the planner answers from roll-ups where a query does not say.
     roll_ups: bool,
 }
 
 impl Engine {
+    /// `divided` says whether each principal has a budget of its own.
     pub(crate) fn new(
         limits: Limits,
         roll_ups: bool,
+        divided: bool,
         snapshots: Snapshots,
+        metrics: Arc<Metrics>,
+        audit: Audit,
     ) -> Result<Self, StartError> {
         let failed = |cause: &dyn std::fmt::Display| StartError::Engine(cause.to_string());
         let threads = tokio::runtime::Builder::new_multi_thread()
@@ -87,10 +107,17 @@ impl Engine {
             .enable_all()
             .build()
             .map_err(|error| failed(&error))?;
+        let live_threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(LIVE_THREADS)
+            .thread_stack_size(STACK_BYTES)
+            .thread_name("weir-live")
+            .enable_all()
+            .build()
+            .map_err(|error| failed(&error))?;
         let environment = environment(&limits, &snapshots.store).map_err(|error| failed(&error))?;
         let mut state = SessionStateBuilder::new()
             .with_config(configuration(&limits))
-            .with_runtime_env(environment)
+            .with_runtime_env(environment.clone())
             .with_default_features()
             .with_optimizer_rule(Arc::new(UseRollUps))
             .with_physical_optimizer_rule(Arc::new(cooperate::Cooperate))
@@ -100,9 +127,13 @@ impl Engine {
             .map_err(|error| failed(&error))?;
         Ok(Self {
             threads: Some(threads),
+            live_threads: Some(live_threads),
             state,
             snapshots: Arc::new(snapshots),
-            admission: Admission::new(&limits),
+            budgets: Budgets::new(&limits, environment, divided),
+            running: Arc::default(),
+            metrics,
+            audit,
             limits,
             roll_ups,
         })
@@ -126,68 +157,150 @@ impl Engine {
         self.threads.as_ref().expect("the runtime is there until drop").handle()
     }
 
-    /// Runs something beside queries; it ends with what is returned.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortOnDrop {
-        AbortOnDrop(self.threads().spawn(work).abort_handle())
+    /// The threads that serve followers.
+    pub(crate) fn live_threads(&self) -> &Handle {
+        self.live_threads.as_ref().expect("the runtime is there until drop").handle()
     }
 
-    /// Queries that run.
-    pub(crate) fn running(&self) -> usize {
-        self.admission.running()
+    /// Runs something beside queries; it ends with what is returned.
+    pub(crate) fn spawn_live(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> AbortOnDrop {
+        AbortOnDrop(self.live_threads().spawn(work).abort_handle())
+    }
+
+    /// Queries that hold a turn.
+    pub(crate) fn busy(&self) -> usize {
+        self.budgets.running()
+    }
+
+    /// The queries that run or wait.
+    pub(crate) fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Begins to note a query, or a follower.
+    pub(crate) async fn record(&self, caller: Caller) -> Result<Record, QueryError> {
+        let arrived = Instant::now();
+        let place = self.audit.place().await?;
+        let tally = self.metrics.tally(caller.door);
+        Ok(Record {
+            entry: self.running.add(caller, clock::now()),
+            running: self.running.clone(),
+            tally,
+            place,
+            arrived,
+            outcome: Outcome::Cancelled,
+            error: None,
+            bytes_scanned: 0,
+        })
     }
 
     /// Begins a query and returns when its first rows are there. It ends when the answer is
     /// dropped.
-    pub(crate) async fn run(&self, request: Request, limit: usize) -> Result<Answer, QueryError> {
+    pub(crate) async fn run(
+        &self,
+        caller: Caller,
+        request: Request,
+        limit: usize,
+    ) -> Result<Answer, QueryError> {
+        let principal = caller.principal.clone();
+        let mut record = self.record(caller).await?;
+        let begun = self.begin(&principal, request, limit, &mut record).await;
+        match begun {
+            Ok((messages, task, clock, limit)) => {
+                Answer::begin(messages, task, clock, limit, record).await
+            }
+            Err(error) => {
+                record.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts the task of a query.
+    async fn begin(
+        &self,
+        principal: &Arc<Principal>,
+        request: Request,
+        limit: usize,
+        record: &mut Record,
+    ) -> Result<(mpsc::Receiver<Message>, AbortOnDrop, Clock, usize), QueryError> {
         let roll_ups = match &request {
             Request::Sql { roll_ups, .. } => roll_ups.unwrap_or(self.roll_ups),
             _ => self.roll_ups,
         };
-        let started = Instant::now();
-        let permit = self.admission.enter().await?;
-        let limit = limit.min(self.limits.max_rows).min(MAX_ROWS);
-        let snapshots = self.snapshots.clone();
-        let moment = Moment::new(snapshots.clone(), roll_ups);
-        let tables = Tables {
-            flows: Flows::new(moment.clone()),
-            loss: Loss::new(moment.clone()),
-            state: State::new(snapshots),
-            moment,
+        let killed = &record.entry;
+        let turn = tokio::select! {
+            turn = self.budgets.enter(principal) => turn?,
+            () = killed.killed.cancelled() => return Err(killed.error()),
         };
-        let state = self.state_with(&tables)?;
+        let limit = limit.min(self.limits.max_rows).min(MAX_ROWS);
+        let tables = self.tables(principal, roll_ups);
+        let state = self.state_with(&tables, turn.environment.clone())?;
         let (messages, receiver) = mpsc::channel(2);
         let task = self.threads().spawn(async move {
-            let _permit = permit;
+            let _turn = turn;
             let message = match work(&state, &tables, request, limit, &messages).await {
-                Ok(truncated) => Message::End { truncated },
+                Ok(end) => Message::End(end),
                 Err(error) => Message::Failed(error),
             };
             // Fails only if nobody listens any more.
             let _ = messages.send(message).await;
         });
         let task = AbortOnDrop(task.abort_handle());
-        let clock = Clock::start(started, self.limits.timeout);
-        Answer::begin(receiver, task, clock, limit).await
+        let clock = Clock::start(record.arrived, self.limits.timeout);
+        Ok((receiver, task, clock, limit))
     }
 
     /// Whether flows of that time are all there.
     pub(crate) async fn completeness(&self, range: TimeRange) -> Completeness {
-        Moment::new(self.snapshots.clone(), true).completeness_of(range).await
+        let moment = Moment::new(self.snapshots.clone(), Principal::everyone(), true);
+        moment.completeness_of(range).await
+    }
+
+    /// The tables of one query of somebody.
+    fn tables(&self, principal: &Arc<Principal>, roll_ups: bool) -> Tables {
+        let snapshots = self.snapshots.clone();
+        let moment = Moment::new(snapshots.clone(), principal.clone(), roll_ups);
+        Tables {
+            flows: Flows::new(moment.clone()),
+            loss: Loss::new(moment.clone()),
+            state: State::new(snapshots, principal.clone()),
+            moment,
+        }
     }
 
     /// Computes something about what the clusters were like, as a query like others.
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
+        caller: Caller,
         work: impl FnOnce(&History, Vec<String>) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {
-        let permit = self.admission.enter().await?;
+        let principal = caller.principal.clone();
+        let mut record = self.record(caller).await?;
+        let done = self.compute_for(&principal, work).await;
+        match &done {
+            Ok(_) => record.answered(0),
+            Err(error) => record.failed(error),
+        }
+        done
+    }
+
+    async fn compute_for<T: Send + 'static>(
+        &self,
+        principal: &Principal,
+        work: impl FnOnce(&History, Vec<String>) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let turn = self.budgets.enter(principal).await?;
         let (snapshots, timeout) = (self.snapshots.clone(), self.limits.timeout);
         let blocking = self.threads().clone();
         let task = self.threads().spawn(async move {
             let (history, warnings) = snapshots.history().await?;
             // Held until the work is done, also when nobody waits any more.
             let work = move || {
-                let _permit = permit;
+                let _turn = turn;
                 work(&history, warnings)
             };
             let defect =
@@ -200,7 +313,11 @@ impl Engine {
     }
 
     /// The session of one query: what all share, and its own tables.
-    fn state_with(&self, tables: &Tables) -> Result<SessionState, QueryError> {
+    fn state_with(
+        &self,
+        tables: &Tables,
+        environment: Arc<RuntimeEnv>,
+    ) -> Result<SessionState, QueryError> {
         let schema = MemorySchemaProvider::new();
         schema.register_table(FLOWS.into(), Arc::new(tables.flows.clone().view()?))?;
         schema.register_table(CONNECTIONS.into(), Arc::new(Connections))?;
@@ -215,7 +332,9 @@ impl Engine {
         catalog.register_schema(&options.default_schema, Arc::new(schema))?;
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(options.default_catalog.clone(), Arc::new(catalog));
-        let mut state = self.state.clone();
+        let mut state = SessionStateBuilder::new_from_existing(self.state.clone())
+            .with_runtime_env(environment)
+            .build();
         // What `now()` is.
         state.mark_start_execution();
         state.register_catalog_list(Arc::new(catalogs));
@@ -232,6 +351,16 @@ struct Tables {
 }
 
 impl Tables {
+    /// EXPLAIN ANALYZE counts the rows that a principal does not see.
+    fn refuse_measures(&self, plan: &LogicalPlan) -> Result<(), QueryError> {
+        if matches!(plan, LogicalPlan::Analyze(_)) && !self.moment.principal().namespaces.is_all() {
+            return Err(QueryError::Forbidden(
+                "EXPLAIN ANALYZE is for principals who see every namespace: use EXPLAIN".into(),
+            ));
+        }
+        Ok(())
+    }
+
     /// What the answer must say about itself; known once the query is planned.
     fn warnings(&self) -> Vec<String> {
         [self.moment.warnings(), self.state.warnings()].concat()
@@ -240,23 +369,27 @@ impl Tables {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some(threads) = self.threads.take() {
+        for threads in [self.threads.take(), self.live_threads.take()].into_iter().flatten() {
             threads.shutdown_background();
         }
     }
 }
 
-/// Plans, runs and sends. Returns whether rows were cut off.
+/// Plans, runs and sends.
 async fn work(
     state: &SessionState,
     tables: &Tables,
     request: Request,
     limit: usize,
     messages: &mpsc::Sender<Message>,
-) -> Result<bool, QueryError> {
+) -> Result<End, QueryError> {
     let mut warnings = Vec::new();
     let plan = match request {
-        Request::Sql { sql, .. } => guard::plan(state, &sql).await?,
+        Request::Sql { sql, .. } => {
+            let plan = guard::plan(state, &sql).await?;
+            tables.refuse_measures(&plan)?;
+            plan
+        }
         Request::Flows(mut request) => {
             warnings = std::mem::take(&mut request.warnings);
             request.plan(&tables.flows)?
@@ -267,7 +400,7 @@ async fn work(
     let plan = bounded(plan, limit)?;
     let physical = state.create_physical_plan(&plan).await?;
     let schema = physical.schema();
-    let mut batches = execute_stream(physical, state.task_ctx())?;
+    let mut batches = execute_stream(physical.clone(), state.task_ctx())?;
     let completeness = tables.moment.completeness().await;
     warnings.extend(tables.warnings());
     let mut head = Some(Head { schema, warnings, completeness });
@@ -290,13 +423,20 @@ async fn work(
             send(messages, Message::Batch(batch)).await?;
         }
         if truncated {
-            return Ok(true);
+            return Ok(End { truncated, bytes_scanned: bytes_scanned(&physical) });
         }
     }
     if let Some(head) = head.take() {
         send(messages, Message::Head(head)).await?;
     }
-    Ok(false)
+    Ok(End { truncated: false, bytes_scanned: bytes_scanned(&physical) })
+}
+
+/// What was read of files.
+fn bytes_scanned(plan: &Arc<dyn ExecutionPlan>) -> u64 {
+    let own = plan.metrics().and_then(|metrics| metrics.sum_by_name("bytes_scanned"));
+    let own = own.map_or(0, |value| value.as_usize() as u64);
+    own + plan.children().into_iter().map(bytes_scanned).sum::<u64>()
 }
 
 async fn send(messages: &mpsc::Sender<Message>, message: Message) -> Result<(), QueryError> {
@@ -331,16 +471,9 @@ fn configuration(limits: &Limits) -> SessionConfig {
 fn environment(limits: &Limits, store: &Store) -> datafusion::error::Result<Arc<RuntimeEnv>> {
     let top = NonZeroUsize::new(3).expect("three is not zero");
     let pool = TrackConsumersPool::new(FairSpillPool::new(limits.memory_bytes), top);
-    let mode = match limits.spill_bytes {
-        0 => DiskManagerMode::Disabled,
-        _ => DiskManagerMode::OsTmpDirectory,
-    };
-    let disk = DiskManagerBuilder::default()
-        .with_mode(mode)
-        .with_max_temp_directory_size(limits.spill_bytes);
     let environment = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(pool))
-        .with_disk_manager_builder(disk)
+        .with_disk_manager_builder(budget::disk(limits.spill_bytes))
         .with_metadata_cache_limit(METADATA_CACHE_BYTES)
         .build_arc()?;
     environment.register_object_store(Store::url().as_ref(), store.objects());

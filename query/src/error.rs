@@ -1,6 +1,7 @@
 //! Why a query has no answer, and why the service does not start.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -35,6 +36,12 @@ pub enum QueryError {
         /// The limit of waiting queries.
         waiting: usize,
     },
+    /// Somebody ended it.
+    #[error("the query was ended by {0}")]
+    Killed(String),
+    /// It asks for what the principal does not see.
+    #[error("{0}")]
+    Forbidden(String),
     /// Too many clients follow new flows.
     #[error("{0} others follow new flows already: try again when one has gone")]
     TooManyFollowers(usize),
@@ -109,11 +116,27 @@ fn first_line(message: &str) -> String {
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The HTTP address cannot be bound.
-    #[error("cannot listen for HTTP on {address}: {source}")]
+    /// An address cannot be bound.
+    #[error("cannot listen for {door} on {address}: {source}")]
     Bind {
+        /// What would be served there.
+        door: &'static str,
         /// The address.
         address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The settings of who may come in are wrong.
+    #[error("{0}")]
+    Access(String),
+    /// The certificate of the doors cannot be used.
+    #[error("tls: {0}")]
+    Tls(String),
+    /// The audit log cannot be written.
+    #[error("cannot write the audit log {}: {source}", path.display())]
+    Audit {
+        /// The file.
+        path: PathBuf,
         /// Why.
         source: std::io::Error,
     },

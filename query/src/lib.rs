@@ -5,7 +5,12 @@
 //! of the manifest that those batches complete. Nothing is ever written.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests may panic"))]
 
+mod access;
+#[cfg(test)]
+mod access_tests;
+mod audit;
 mod catalog;
+mod clock;
 mod config;
 #[cfg(test)]
 mod end_to_end;
@@ -13,22 +18,29 @@ mod engine;
 mod error;
 mod filter;
 mod functions;
+mod grpc;
 mod guard;
 mod http;
 #[cfg(test)]
 mod ledger_tests;
 mod live;
 mod logging;
+mod metrics;
 mod output;
 mod preview;
 mod rows;
+mod serve;
 mod service;
 #[cfg(test)]
 mod state_tests;
 #[cfg(test)]
 mod testing;
 
-pub use config::{Limits, QueryConfig};
+pub use access::{
+    AccessSettings, GrantSettings, NamespacePattern, Namespaces, OidcSettings, Principal,
+    TlsSettings, TokenSettings,
+};
+pub use config::{Limits, PrincipalLimits, QueryConfig};
 pub use error::StartError;
 pub use rows::{RowFormat, RowWriter};
-pub use service::Query;
+pub use service::{Addresses, Query};

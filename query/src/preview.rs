@@ -14,7 +14,7 @@ use weir_flow::schema::TimestampNs;
 use weir_policy::model::{ANNOUNCED, Interval};
 
 use crate::catalog::completeness::Completeness;
-use crate::engine::{Engine, Next, Request};
+use crate::engine::{Caller, Engine, Next, Request};
 use crate::error::QueryError;
 
 /// The outcome.
@@ -51,13 +51,14 @@ struct Estimate {
 /// Counts flows between two times, nanoseconds since 1970.
 pub(crate) async fn preview(
     engine: &Engine,
+    caller: Caller,
     namespace: Option<String>,
     from: TimestampNs,
     until: TimestampNs,
 ) -> Result<Preview, QueryError> {
     let of_rows = condition(namespace.as_deref(), from, until);
     let counting = format!("select count(*) from flows where {of_rows}");
-    let (rows, completeness) = number(engine, counting).await?;
+    let (rows, completeness) = number(engine, &caller, counting).await?;
     let snapshot = engine.snapshots().take().await?;
     let stored = &snapshot.stored.files;
     let stored_rows: u64 = stored.iter().map(|file| file.rows).sum();
@@ -66,7 +67,8 @@ pub(crate) async fn preview(
     let bytes_of = |rows: u64| bytes_per_row.map(|bytes| (bytes * rows as f64).round() as u64);
     let mut intervals = Vec::new();
     for interval in Interval::ALL {
-        let (would_be, _) = number(engine, statement(interval.duration(), &of_rows)).await?;
+        let (would_be, _) =
+            number(engine, &caller, statement(interval.duration(), &of_rows)).await?;
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let bytes = bytes_of(would_be);
         intervals.push(Estimate {
@@ -140,9 +142,13 @@ fn statement(interval: Duration, of_rows: &str) -> String {
 }
 
 /// The one number that a statement gives, and whether it was made of all there is.
-async fn number(engine: &Engine, sql: String) -> Result<(u64, Option<Completeness>), QueryError> {
+async fn number(
+    engine: &Engine,
+    caller: &Caller,
+    sql: String,
+) -> Result<(u64, Option<Completeness>), QueryError> {
     let defect = |cause: &dyn std::fmt::Display| QueryError::Internal(cause.to_string());
-    let mut answer = engine.run(Request::Sql { sql, roll_ups: None }, 2).await?;
+    let mut answer = engine.run(caller.clone(), Request::Sql { sql, roll_ups: None }, 2).await?;
     let completeness = answer.completeness().cloned();
     let mut number = 0;
     while let Next::Batch(batch) = answer.next().await? {

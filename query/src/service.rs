@@ -1,13 +1,16 @@
 //! The query service as a whole.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::serve::ListenerExt as _;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Access, TlsSettings};
+use crate::audit::Audit;
 use crate::catalog::ledger::Ledger;
 use crate::catalog::objects::Objects;
 use crate::catalog::relay::RelayClient;
@@ -17,53 +20,73 @@ use crate::catalog::store::Store;
 use crate::config::QueryConfig;
 use crate::engine::{AbortOnDrop, Engine};
 use crate::error::StartError;
-use crate::http::metrics::Metrics;
+use crate::grpc;
 use crate::http::{App, Followers, router};
 use crate::live::{self, Hub};
 use crate::logging::metrics::MetricStore;
+use crate::metrics::Metrics;
+use crate::serve::{Listener, Peer, server_config};
 
 /// How long running answers may go on after the service was told to stop.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// A query service that listens but does not answer yet.
 pub struct Query {
-    listener: TcpListener,
-    address: SocketAddr,
+    http: TcpListener,
+    grpc: TcpListener,
+    addresses: Addresses,
+    tls: Option<(TlsSettings, Option<PathBuf>)>,
     app: Arc<App>,
     /// Counts log-based metrics.
     _counting: AbortOnDrop,
 }
 
+/// Where each door is.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Addresses {
+    /// HTTP.
+    pub http: SocketAddr,
+    /// gRPC.
+    pub grpc: SocketAddr,
+}
+
 impl std::fmt::Debug for Query {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Query").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Query").field("addresses", &self.addresses).finish_non_exhaustive()
     }
 }
 
 impl Query {
-    /// Opens the store, binds the address, and prepares the threads. The relays need not be there.
+    /// Opens the store, binds the addresses, and prepares the threads. The relays need not be there.
     ///
     /// # Errors
-    /// A setting is wrong, the store's directory cannot be used, or the address cannot be bound.
+    /// A setting is wrong, the store's directory cannot be used, or an address cannot be bound.
     pub async fn bind(config: QueryConfig) -> Result<Self, StartError> {
         let sources = config
             .relays
             .iter()
             .map(|relay| Ok(Source::new(RelayClient::new(relay)?, config.limits.hot_bytes)))
             .collect::<Result<Vec<_>, StartError>>()?;
+        check_reach(&config)?;
+        let client_ca = config.access.as_ref().and_then(|access| access.client_ca.clone());
+        let access = Access::new(config.access)?;
+        let metrics = Arc::new(Metrics::new());
+        let audit = Audit::new(config.audit, metrics.audit_lost())?;
         let store = Store::open(&config.store)?;
         let (objects, ledger) = (Objects::default(), Ledger::default());
-        let bound = |source| StartError::Bind { address: config.http, source };
-        let listener = TcpListener::bind(config.http).await.map_err(bound)?;
-        let address = listener.local_addr().map_err(bound)?;
+        let (http, http_address) = listen("HTTP", config.http).await?;
+        let (grpc, grpc_address) = listen("gRPC", config.grpc).await?;
         let engine = Engine::new(
             config.limits,
             config.roll_ups,
+            access.is_on(),
             Snapshots { sources, store, objects, ledger },
+            metrics.clone(),
+            audit.clone(),
         )?;
-        let hub = Hub::new(engine.snapshots().clone(), engine.threads().clone());
-        let (metrics, log_metrics) = (Metrics::new(), MetricStore::open(config.state.as_deref())?);
-        let counting = engine.spawn(live::count(
+        let hub = Hub::new(engine.snapshots().clone(), engine.live_threads().clone());
+        let log_metrics = MetricStore::open(config.state.as_deref())?;
+        let counting = engine.spawn_live(live::count(
             hub.clone(),
             log_metrics.watch(),
             engine.session().clone(),
@@ -71,37 +94,104 @@ impl Query {
         ));
         let app = Arc::new(App {
             engine,
+            access,
+            audit,
             hub,
             metrics,
             followers: Followers::default(),
             log_metrics,
             started: Instant::now(),
+            secure: config.tls.is_some(),
         });
-        Ok(Self { listener, address, app, _counting: counting })
+        let tls = config.tls.map(|settings| (settings, client_ca));
+        // A certificate that cannot be used is told before anything is served.
+        if let Some((settings, client_ca)) = &tls {
+            server_config(settings, client_ca.as_deref(), &[])?;
+        }
+        let addresses = Addresses { http: http_address, grpc: grpc_address };
+        Ok(Self { http, grpc, addresses, tls, app, _counting: counting })
     }
 
-    /// Where HTTP is served.
-    pub fn http_address(&self) -> SocketAddr {
-        self.address
+    /// Where the doors are.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
     }
 
     /// Serves until told to stop; answers that are under way get a moment to end.
     ///
     /// # Errors
-    /// The listener fails.
+    /// A listener fails, or the certificate cannot be used any more.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), std::io::Error> {
-        let router = router(self.app, self.address.ip().is_loopback());
-        // A row that follows closely upon another message must not wait for its acknowledgement.
-        let listener = self.listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "small messages may be late");
-            }
-        });
-        let serving = axum::serve(listener, router)
-            .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+        let Self { http, grpc, addresses, tls, app, _counting } = self;
+        let tls = |protocols: &[&[u8]]| {
+            let tls = tls.as_ref();
+            let config = tls.map(|(settings, client_ca)| {
+                server_config(settings, client_ca.as_deref(), protocols)
+            });
+            config.transpose().map_err(std::io::Error::other)
+        };
+        let http_door = Listener::new(http, tls(&[b"h2", b"http/1.1"])?)?;
+        let grpc_door = Listener::new(grpc, tls(&[b"h2"])?)?;
+        let http_router = router(app.clone(), addresses.http.ip().is_loopback());
+        let grpc_router = grpc::router(app).await;
+        let serve = |door: Listener, router: axum::Router| {
+            let router = router.into_make_service_with_connect_info::<Peer>();
+            axum::serve(door, router).with_graceful_shutdown(shutdown.clone().cancelled_owned())
+        };
+        let serving = async {
+            tokio::try_join!(async { serve(http_door, http_router).await }, async {
+                serve(grpc_door, grpc_router).await
+            },)
+        };
         tokio::select! {
-            served = async { serving.await } => served,
+            served = serving => served.map(|_| ()),
             () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE).await } => Ok(()),
         }
+    }
+}
+
+async fn listen(
+    door: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Bind { door, address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Doors that other machines reach need access control, or that somebody says that they do not.
+fn check_reach(config: &QueryConfig) -> Result<(), StartError> {
+    let access = config.access.as_ref();
+    if access.is_some_and(|access| access.client_ca.is_some()) && config.tls.is_none() {
+        return Err(StartError::Access(
+            "access.client_ca needs `tls`: certificates come by it".into(),
+        ));
+    }
+    let reached: Vec<String> = [config.http, config.grpc]
+        .iter()
+        .filter(|address| !address.ip().is_loopback())
+        .map(ToString::to_string)
+        .collect();
+    if reached.is_empty() {
+        if access.is_none() {
+            tracing::info!("access control is off: everybody on this machine sees all flows");
+        }
+        return Ok(());
+    }
+    let reached = reached.join(" and ");
+    match access {
+        Some(_) if config.tls.is_none() => {
+            tracing::warn!(%reached, "tokens come to these addresses in plain text: set `tls`, or put a proxy with TLS before them");
+            Ok(())
+        }
+        Some(_) => Ok(()),
+        None if config.open => {
+            tracing::warn!(%reached, "access control is off: everybody who reaches these addresses sees all flows");
+            Ok(())
+        }
+        None => Err(StartError::Access(format!(
+            "other machines reach {reached}, and access control is off: set `access`, or say `open: true` (--open) if              everybody may see all flows"
+        ))),
     }
 }

@@ -49,6 +49,7 @@ impl Stand {
         tokio::spawn(relay.run(token.clone()));
         let query = Query::bind(QueryConfig {
             http: "127.0.0.1:0".parse().unwrap(),
+            grpc: "127.0.0.1:0".parse().unwrap(),
             relays: vec![ingest.clone()],
             store: store.path().into(),
             limits: Limits { threads: 2, ..Limits::default() },
@@ -56,7 +57,7 @@ impl Stand {
         })
         .await
         .unwrap();
-        let url = format!("http://{}/api/v1", query.http_address());
+        let url = format!("http://{}/api/v1", query.addresses().http);
         tokio::spawn(query.run(token.clone()));
         Self { _store: store, ingest, url, http: reqwest::Client::new(), token }
     }

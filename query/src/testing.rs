@@ -120,6 +120,8 @@ pub(crate) struct Stand {
     pub(crate) other: Option<FakeRelay>,
     pub(crate) store: tempfile::TempDir,
     pub(crate) url: String,
+    /// Host and port of gRPC.
+    pub(crate) grpc: String,
     pub(crate) client: reqwest::Client,
     relay_token: CancellationToken,
     other_token: CancellationToken,
@@ -140,15 +142,22 @@ impl Stand {
     }
 
     pub(crate) async fn with_limits(limits: Limits) -> Self {
-        Self::start(limits, false).await
+        Self::start(QueryConfig { limits, ..QueryConfig::default() }, false).await
+    }
+
+    /// With two threads and more settings.
+    pub(crate) async fn with(config: QueryConfig) -> Self {
+        let limits = Limits { threads: 2, ..config.limits.clone() };
+        Self::start(QueryConfig { limits, ..config }, false).await
     }
 
     /// With two relays.
     pub(crate) async fn with_two_relays() -> Self {
-        Self::start(Limits { threads: 2, ..Limits::default() }, true).await
+        let limits = Limits { threads: 2, ..Limits::default() };
+        Self::start(QueryConfig { limits, ..QueryConfig::default() }, true).await
     }
 
-    async fn start(limits: Limits, two: bool) -> Self {
+    async fn start(config: QueryConfig, two: bool) -> Self {
         let store = tempfile::tempdir().unwrap();
         let files = FakeStore::new(store.path());
         let relay = FakeRelay::new(&files, 1);
@@ -159,18 +168,19 @@ impl Stand {
         relays.extend(other.iter().map(|other| other.serve(other_token.clone())));
         let config = QueryConfig {
             http: "127.0.0.1:0".parse().unwrap(),
+            grpc: "127.0.0.1:0".parse().unwrap(),
             relays,
             store: store.path().into(),
             state: Some(store.path().join("query-state")),
-            limits,
-            ..QueryConfig::default()
+            ..config
         };
         let query = Query::bind(config).await.unwrap();
-        let url = format!("http://{}", query.http_address());
+        let url = format!("http://{}", query.addresses().http);
+        let grpc = query.addresses().grpc.to_string();
         let query_token = CancellationToken::new();
         tokio::spawn(query.run(query_token.clone()));
         let client = reqwest::Client::new();
-        Self { relay, other, store, url, client, relay_token, other_token, query_token }
+        Self { relay, other, store, url, grpc, client, relay_token, other_token, query_token }
     }
 
     /// Ends the first relay.

@@ -40,7 +40,16 @@ fn a_taken_port_is_named() {
     for arguments in [
         vec!["relay", "--store", store, "--ingest", &address],
         vec!["query", "--store", store, "--http", &address],
-        vec!["demo", "--synthetic", "--http", &address, "--ingest", "127.0.0.1:0"],
+        vec!["query", "--store", store, "--http=127.0.0.1:0", "--grpc", &address],
+        vec![
+            "demo",
+            "--synthetic",
+            "--http",
+            &address,
+            "--grpc=127.0.0.1:0",
+            "--ingest",
+            "127.0.0.1:0",
+        ],
     ] {
         let error = error_of(&arguments);
         assert!(error.contains("cannot listen") && error.contains(&address), "{error}");
@@ -88,7 +97,15 @@ fn hostile_sql_gets_an_error_and_the_service_lives() {
     let demo = Service::start(
         directory.path(),
         "demo",
-        &["demo", "--synthetic", "--http", "127.0.0.1:0", "--ingest", "127.0.0.1:0"],
+        &[
+            "demo",
+            "--synthetic",
+            "--http",
+            "127.0.0.1:0",
+            "--grpc=127.0.0.1:0",
+            "--ingest",
+            "127.0.0.1:0",
+        ],
     );
     let deep = format!("select {}1{}", "(".repeat(10_000), ")".repeat(10_000));
     let sum = format!("select {}1", "1+".repeat(10_000));
@@ -215,10 +232,9 @@ fn a_full_disk_delays_and_loses_nothing() {
         &[
             "demo",
             "--synthetic",
-            "--http",
-            "127.0.0.1:0",
-            "--ingest",
-            "127.0.0.1:0",
+            "--http=127.0.0.1:0",
+            "--grpc=127.0.0.1:0",
+            "--ingest=127.0.0.1:0",
             "--data-dir",
             data.to_str().unwrap(),
         ],

@@ -75,7 +75,15 @@ impl Cluster {
         let ingest = relay.door("ingest").to_owned();
         let url = format!("http://{ingest}");
         let store = store(directory, &options);
-        let mut arguments = vec!["query", "--http=127.0.0.1:0", "--relay", &url, "--store", &store];
+        let mut arguments = vec![
+            "query",
+            "--http=127.0.0.1:0",
+            "--grpc=127.0.0.1:0",
+            "--relay",
+            &url,
+            "--store",
+            &store,
+        ];
         arguments.extend(options.query.iter().map(String::as_str));
         let query = Service::start(directory, "query", &arguments);
         let mut cluster = Self {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
-use weir_query::{Query, QueryConfig};
+use weir_query::{AccessSettings, Query, QueryConfig, TlsSettings};
 use weir_service::settings::{self, Period};
 use weir_service::shutdown::Parts;
 
@@ -35,6 +35,9 @@ struct QuerySettings {
     /// Address of HTTP [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
+    /// Address of gRPC [default: 127.0.0.1:4245].
+    #[arg(long, value_name = "ADDRESS")]
+    grpc: Option<SocketAddr>,
     /// A relay that writes the store, `http://host:port` or `unix:///path`; once for each, or a list in
     /// the file [default: http://127.0.0.1:4246].
     #[arg(long, value_name = "URL")]
@@ -55,6 +58,27 @@ struct QuerySettings {
     /// From the start of a query to its last row [default: 1m].
     #[arg(long, value_name = "TIME")]
     timeout: Option<Period>,
+    /// Queries that run at the same time [default: 8].
+    #[arg(long, value_name = "QUERIES")]
+    concurrent: Option<usize>,
+    /// While access control is on: memory of one principal's running queries [default: 536870912].
+    #[arg(long, value_name = "BYTES")]
+    principal_memory_bytes: Option<usize>,
+    /// While access control is on: queries of one principal that run at the same time [default: 4].
+    #[arg(long, value_name = "QUERIES")]
+    principal_concurrent: Option<usize>,
+    /// Let everybody who reaches the doors see all flows, also from other machines [default: false].
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    open: Option<bool>,
+    /// A line of JSON for each query goes there.
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
+    /// Certificate and key of the doors; in the file only.
+    #[arg(skip)]
+    tls: Option<TlsSettings>,
+    /// Who may come in and what each sees; in the file only.
+    #[arg(skip)]
+    access: Option<AccessSettings>,
 }
 
 impl QueryCommand {
@@ -62,7 +86,7 @@ impl QueryCommand {
         self.process.start_logs()?;
         let config = settings::merge(self.settings, self.process.config())?.into_config()?;
         let query = Query::bind(config).await?;
-        let doors = json!({ "http": query.http_address() });
+        let doors = json!(query.addresses());
         let mut parts = Parts::new(STOP_DEADLINE);
         parts.spawn("query", |token| query.run(token));
         tracing::info!(%doors, "query serves");
@@ -75,14 +99,21 @@ impl QueryCommand {
 impl QuerySettings {
     fn into_config(self) -> Result<QueryConfig, settings::SettingsError> {
         let store = store_location(self.store, self.store_option)?;
-        let mut config = QueryConfig { store, ..Default::default() };
+        let Self { tls, access, audit, .. } = self;
+        let mut config = QueryConfig { store, tls, access, audit, ..Default::default() };
         config.http = self.http.unwrap_or(config.http);
+        config.grpc = self.grpc.unwrap_or(config.grpc);
+        config.open = self.open.unwrap_or(config.open);
         config.relays = self.relay.unwrap_or(config.relays);
         config.roll_ups = self.roll_ups.unwrap_or(config.roll_ups);
         config.state = self.state;
         let limits = &mut config.limits;
         limits.memory_bytes = self.memory_bytes.unwrap_or(limits.memory_bytes);
         limits.max_rows = self.max_rows.unwrap_or(limits.max_rows);
+        limits.concurrent = self.concurrent.unwrap_or(limits.concurrent);
+        let own = &mut limits.principal;
+        own.memory_bytes = self.principal_memory_bytes.unwrap_or(own.memory_bytes);
+        own.concurrent = self.principal_concurrent.unwrap_or(own.concurrent);
         limits.timeout = self.timeout.map_or(limits.timeout, |period| period.0);
         Ok(config)
     }

@@ -11,7 +11,6 @@ use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Column;
-use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::datasource::TableType;
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
@@ -22,6 +21,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::ExecutionPlan;
 use weir_flow::schema::connections::{connection_columns, connection_schema};
 
+use super::barrier::unqualified;
 use super::connection_id;
 use super::range::TimeRange;
 use crate::error::QueryError;
@@ -89,18 +89,6 @@ impl Connections {
 /// Whether a condition is about the begin and about nothing else.
 fn is_about_time(filter: &Expr) -> bool {
     filter.column_refs().iter().all(|column| column.name == "time")
-}
-
-fn unqualified(filter: Expr) -> Result<Expr> {
-    let unqualified = filter.transform(|expr| {
-        Ok(match expr {
-            Expr::Column(column) if column.relation.is_some() => {
-                Transformed::yes(Expr::Column(Column::from_name(column.name)))
-            }
-            other => Transformed::no(other),
-        })
-    })?;
-    Ok(unqualified.data)
 }
 
 #[async_trait]

@@ -21,7 +21,7 @@ use super::moment::Moment;
 use super::range::TimeRange;
 use super::scan::{self, Columns};
 use super::table::{Flows, Part};
-use super::{EDGES, FLOWS, prune};
+use super::{EDGES, FLOWS, barrier, prune};
 
 /// What one row of a roll-up is about, in nanoseconds.
 pub(crate) const MINUTE_NS: i64 = 60_000_000_000;
@@ -107,8 +107,11 @@ impl TableProvider for RollUps {
         let columns = Columns { schema: edge_schema(), projection };
         let rolled_up: Vec<DataFile> = snapshot.stored.files.iter().filter_map(roll_up).collect();
         let files = prune::prune(session, &columns.schema, filters, rolled_up.iter())?;
-        let stored = scan::files(session, &columns, files, limit)?;
-        scan::all(&columns, stored.into_iter().collect())
+        let principal = self.moment.principal();
+        barrier::seen(session, principal, &columns, filters, limit, |columns, limit| {
+            let stored = scan::files(session, columns, files, limit)?;
+            scan::all(columns, stored.into_iter().collect())
+        })
     }
 }
 

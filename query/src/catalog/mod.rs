@@ -1,5 +1,6 @@
 //! The tables that queries see.
 
+mod barrier;
 pub(crate) mod completeness;
 pub(crate) mod connection_id;
 pub(crate) mod connections;
@@ -31,3 +32,5 @@ pub(crate) const CONNECTIONS: &str = "connections";
 pub(crate) const EDGES: &str = "edges_1m";
 /// Name of the loss ledger.
 pub(crate) const LOSS: &str = "loss";
+/// The columns of flows of which one has to name a namespace that the principal sees.
+pub(crate) const ENDS: [&str; 2] = ["source_namespace", "destination_namespace"];

@@ -1,5 +1,5 @@
-//! What the tables of one query share: one snapshot, taken when the first of them is scanned, and
-//! over which time flows were asked for.
+//! What the tables of one query share: who asks, one snapshot, taken when the first of them is
+//! scanned, and over which time flows were asked for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,12 +9,14 @@ use weir_flow::schema::loss::LossRow;
 use super::completeness::Completeness;
 use super::range::TimeRange;
 use super::snapshot::{Snapshot, Snapshots};
+use crate::access::Principal;
 use crate::error::QueryError;
 
 /// One query's moment.
 #[derive(Debug)]
 pub(crate) struct Moment {
     snapshots: Arc<Snapshots>,
+    principal: Arc<Principal>,
     snapshot: OnceCell<Snapshot>,
     asked: Mutex<Option<TimeRange>>,
     /// Whether the planner may answer from roll-ups what asks for flows.
@@ -22,9 +24,18 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    pub(crate) fn new(snapshots: Arc<Snapshots>, roll_ups: bool) -> Arc<Self> {
+    pub(crate) fn new(
+        snapshots: Arc<Snapshots>,
+        principal: Arc<Principal>,
+        roll_ups: bool,
+    ) -> Arc<Self> {
         let (snapshot, asked) = (OnceCell::new(), Mutex::default());
-        Arc::new(Self { snapshots, snapshot, asked, roll_ups })
+        Arc::new(Self { snapshots, principal, snapshot, asked, roll_ups })
+    }
+
+    /// Who asks.
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.principal
     }
 
     /// Whether the planner may answer from roll-ups what asks for flows.

@@ -20,6 +20,7 @@ use weir_flow::schema::objects::{
 
 use super::history::History;
 use super::snapshot::Snapshots;
+use crate::access::{Namespaces, Principal};
 use crate::error::QueryError;
 
 /// Which table.
@@ -50,16 +51,20 @@ impl Kind {
         }
     }
 
-    fn rows(self, history: &History, at_ns: Option<i64>) -> RecordBatch {
+    /// What is in no namespace everybody sees: nodes, and policies that are about all.
+    fn rows(self, history: &History, at_ns: Option<i64>, seen: &Namespaces) -> RecordBatch {
         match self {
             Self::Policies => {
                 let mut builder = PolicyBuilder::default();
-                history.policies(at_ns).for_each(|row| builder.append(&row));
+                let rows = history.policies(at_ns);
+                rows.filter(|row| row.namespace.is_empty() || seen.has(&row.namespace))
+                    .for_each(|row| builder.append(&row));
                 builder.finish()
             }
             Self::Endpoints => {
                 let mut builder = EndpointBuilder::default();
-                history.endpoints(at_ns).for_each(|row| builder.append(&row));
+                let rows = history.endpoints(at_ns);
+                rows.filter(|row| seen.has(&row.namespace)).for_each(|row| builder.append(&row));
                 builder.finish()
             }
             Self::Nodes => {
@@ -75,12 +80,13 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct State {
     snapshots: Arc<Snapshots>,
+    principal: Arc<Principal>,
     history: OnceCell<(Arc<History>, Vec<String>)>,
 }
 
 impl State {
-    pub(crate) fn new(snapshots: Arc<Snapshots>) -> Arc<Self> {
-        Arc::new(Self { snapshots, history: OnceCell::new() })
+    pub(crate) fn new(snapshots: Arc<Snapshots>, principal: Arc<Principal>) -> Arc<Self> {
+        Arc::new(Self { snapshots, principal, history: OnceCell::new() })
     }
 
     /// A table; with a time, only the versions of that time.
@@ -123,7 +129,9 @@ impl TableProvider for StateTable {
         let take = || state.snapshots.history();
         let (history, _) = state.history.get_or_try_init(take).await?;
         let (history, kind, at_ns) = (history.clone(), self.kind, self.at_ns);
-        let rows = tokio::task::spawn_blocking(move || kind.rows(&history, at_ns))
+        let principal = state.principal.clone();
+        let rows = move || kind.rows(&history, at_ns, &principal.namespaces);
+        let rows = tokio::task::spawn_blocking(rows)
             .await
             .map_err(|error| QueryError::Internal(error.to_string()))?;
         let plan =

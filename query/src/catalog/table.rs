@@ -20,7 +20,7 @@ use weir_flow::schema::stored_schema;
 use super::moment::Moment;
 use super::range::TimeRange;
 use super::scan::{self, Columns};
-use super::{FLOWS, connection_id, prune};
+use super::{FLOWS, barrier, connection_id, prune};
 
 /// The stored columns of `flows`, for one query.
 #[derive(Debug)]
@@ -107,9 +107,12 @@ impl TableProvider for Flows {
         let files = files
             .filter(|file| self.part.has(file) && range.meets(file.min_time_ns, file.max_time_ns));
         let files = prune::prune(session, &columns.schema, filters, files)?;
-        let stored = scan::files(session, &columns, files, limit)?;
         let hot: &[RecordBatch] = if self.part == Part::WithRollUp { &[] } else { &snapshot.hot };
-        let hot = scan::batches(session, &columns, hot)?;
-        scan::all(&columns, stored.into_iter().chain(hot).collect())
+        let principal = self.moment.principal();
+        barrier::seen(session, principal, &columns, filters, limit, |columns, limit| {
+            let stored = scan::files(session, columns, files, limit)?;
+            let hot = scan::batches(session, columns, hot)?;
+            scan::all(columns, stored.into_iter().chain(hot).collect())
+        })
     }
 }

@@ -9,6 +9,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::record::Record;
 use crate::catalog::completeness::Completeness;
 use crate::error::QueryError;
 
@@ -17,7 +18,7 @@ use crate::error::QueryError;
 pub(super) enum Message {
     Head(Head),
     Batch(RecordBatch),
-    End { truncated: bool },
+    End(End),
     Failed(QueryError),
 }
 
@@ -59,8 +60,17 @@ impl Clock {
 pub(crate) enum Next {
     /// Rows.
     Batch(RecordBatch),
-    /// That was all; or all that the limit allows.
-    End { truncated: bool },
+    /// There is no more.
+    End(End),
+}
+
+/// How a query ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    /// Whether rows were cut off, since the limit allows no more.
+    pub(crate) truncated: bool,
+    /// What was read of files.
+    pub(crate) bytes_scanned: u64,
 }
 
 /// A running query. Dropping it ends the query.
@@ -73,6 +83,7 @@ pub(crate) struct Answer {
     clock: Clock,
     messages: mpsc::Receiver<Message>,
     _task: AbortOnDrop,
+    record: Record,
 }
 
 impl Answer {
@@ -82,8 +93,10 @@ impl Answer {
         task: AbortOnDrop,
         clock: Clock,
         limit: usize,
+        mut record: Record,
     ) -> Result<Self, QueryError> {
-        match receive(&mut messages, clock).await? {
+        let first = receive(&mut messages, clock, &record).await;
+        match first.inspect_err(|error| record.failed(error))? {
             Message::Head(head) => Ok(Self {
                 schema: distinct_names(&head.schema),
                 warnings: head.warnings,
@@ -92,9 +105,13 @@ impl Answer {
                 clock,
                 messages,
                 _task: task,
+                record,
             }),
-            Message::Failed(error) => Err(error),
-            Message::Batch(_) | Message::End { .. } => {
+            Message::Failed(error) => {
+                record.failed(&error);
+                Err(error)
+            }
+            Message::Batch(_) | Message::End(_) => {
                 Err(QueryError::Internal("an answer began without its head".into()))
             }
         }
@@ -127,16 +144,24 @@ impl Answer {
 
     /// The next rows, or the end. Not to be called after the end or an error.
     pub(crate) async fn next(&mut self) -> Result<Next, QueryError> {
-        match receive(&mut self.messages, self.clock).await? {
+        let next = receive(&mut self.messages, self.clock, &self.record).await;
+        match next.inspect_err(|error| self.record.failed(error))? {
             Message::Batch(batch) => {
+                self.record.rows(batch.num_rows());
                 let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
                 let columns = batch.columns().to_vec();
                 RecordBatch::try_new_with_options(self.schema.clone(), columns, &rows)
                     .map(Next::Batch)
                     .map_err(|error| QueryError::Internal(error.to_string()))
             }
-            Message::End { truncated } => Ok(Next::End { truncated }),
-            Message::Failed(error) => Err(error),
+            Message::End(end) => {
+                self.record.answered(end.bytes_scanned);
+                Ok(Next::End(end))
+            }
+            Message::Failed(error) => {
+                self.record.failed(&error);
+                Err(error)
+            }
             Message::Head(_) => Err(QueryError::Internal("a second head".into())),
         }
     }
@@ -145,12 +170,20 @@ impl Answer {
 async fn receive(
     messages: &mut mpsc::Receiver<Message>,
     clock: Clock,
+    record: &Record,
 ) -> Result<Message, QueryError> {
     let left = clock.timeout.saturating_sub(clock.began.elapsed());
-    match tokio::time::timeout(left, messages.recv()).await {
-        Ok(Some(message)) => Ok(message),
+    let next = async {
+        tokio::select! {
+            message = messages.recv() => Ok(message),
+            () = record.entry.killed.cancelled() => Err(record.entry.error()),
+        }
+    };
+    match tokio::time::timeout(left, next).await {
+        Ok(Err(killed)) => Err(killed),
+        Ok(Ok(Some(message))) => Ok(message),
         // Whoever ends without a word has panicked.
-        Ok(None) => Err(QueryError::Internal(
+        Ok(Ok(None)) => Err(QueryError::Internal(
             "the query broke off; this is a defect, please report it with the query".into(),
         )),
         Err(_) => Err(QueryError::TimedOut(clock.timeout.as_secs())),

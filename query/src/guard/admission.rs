@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Limits;
 use crate::error::QueryError;
 
 /// Lets queries in.
@@ -18,13 +17,14 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        let running = limits.concurrent.max(1);
+    /// So many run, so many wait, and none longer than `wait`.
+    pub(crate) fn new(running: usize, waiting: usize, wait: Duration) -> Self {
+        let running = running.max(1);
         Self {
             running: Arc::new(Semaphore::new(running)),
-            waiting: Semaphore::new(limits.queued),
-            wait: limits.queue_wait,
-            limits: (running, limits.queued),
+            waiting: Semaphore::new(waiting),
+            wait,
+            limits: (running, waiting),
         }
     }
 
@@ -53,9 +53,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_finds_no_place_is_refused() {
-        let queue_wait = Duration::from_secs(1);
-        let limits = Limits { concurrent: 1, queued: 1, queue_wait, ..Limits::default() };
-        let admission = Arc::new(Admission::new(&limits));
+        let admission = Arc::new(Admission::new(1, 1, Duration::from_secs(1)));
         let first = admission.enter().await.unwrap();
         let waiter = tokio::spawn({
             let admission = admission.clone();

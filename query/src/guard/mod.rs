@@ -5,7 +5,8 @@
 //! subqueries would never end planning. What is left is planned, checked to be read-only, and runs
 //! on threads with large stacks.
 
-pub(crate) mod admission;
+mod admission;
+pub(crate) mod budget;
 pub(crate) mod functions;
 mod shape;
 #[cfg(test)]

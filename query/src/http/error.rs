@@ -5,14 +5,13 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::metrics::Outcome;
 use crate::error::QueryError;
 use crate::filter::FilterError;
 
 /// The paths that the service answers.
-const PATHS: &str = "POST /api/v1/sql, /api/v1/filter, /api/v1/policies/explain and /v2/entries:list, GET /api/v1/flows, /api/v1/flows/tail, \
-                     /api/v1/loss, /api/v1/intervals/preview, /api/v1/policies, /api/v1/endpoints, /api/v1/schema, /api/v1/status, /metrics, \
-                     /healthz and /readyz";
+const PATHS: &str = "POST /api/v1/sql, /api/v1/filter, /api/v1/policies/explain and /v2/entries:list, GET /api/v1/flows, \
+                     /api/v1/flows/tail, /api/v1/loss, /api/v1/intervals/preview, /api/v1/policies, /api/v1/endpoints, \
+                     /api/v1/schema, /api/v1/status, /api/v1/queries, /api/v1/session, /metrics, /healthz and /readyz";
 
 /// An error with its HTTP code and its machine-readable word.
 #[derive(Clone, Debug)]
@@ -27,7 +26,7 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", message)
     }
 
-    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message)
     }
 
@@ -41,6 +40,15 @@ impl ApiError {
 
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message)
+    }
+
+    /// A handler asks who sent a request that nobody was let in for.
+    pub(super) fn nobody() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "nobody was let in")
+    }
+
+    pub(super) fn unauthenticated(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
     }
 
     pub(super) fn no_such_path(path: &str) -> Self {
@@ -82,15 +90,6 @@ impl ApiError {
         })
     }
 
-    /// How a query with this error ended.
-    pub(crate) fn outcome(&self) -> Outcome {
-        match self.status {
-            "INVALID_ARGUMENT" => Outcome::Invalid,
-            "RESOURCE_EXHAUSTED" | "DEADLINE_EXCEEDED" => Outcome::Limited,
-            _ => Outcome::Failed,
-        }
-    }
-
     pub(super) fn new(code: StatusCode, status: &'static str, message: impl Into<String>) -> Self {
         Self { code, status, message: message.into() }
     }
@@ -105,6 +104,8 @@ impl From<QueryError> for ApiError {
             QueryError::TooBusy { .. } | QueryError::TooManyFollowers(_) => {
                 (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED")
             }
+            QueryError::Killed(_) => (StatusCode::CONFLICT, "CANCELLED"),
+            QueryError::Forbidden(_) => (StatusCode::FORBIDDEN, "PERMISSION_DENIED"),
             QueryError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
             QueryError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
         };
@@ -121,6 +122,11 @@ impl From<FilterError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.code, Json(json!({"error": self.object()}))).into_response();
+        if self.code == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if self.code == StatusCode::TOO_MANY_REQUESTS {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }

@@ -18,10 +18,13 @@ use weir_policy::model::Protocol;
 use super::App;
 use super::error::ApiError;
 use super::flows::time;
-use super::metrics::{Door, Outcome};
 use super::sql::json_body;
+use super::who::Who;
+use crate::access::Namespaces;
 use crate::catalog::history::{ClusterAt, History};
+use crate::engine::Caller;
 use crate::error::QueryError;
+use crate::metrics::Door;
 
 /// A change seen so long before a packet may not have been in force at its node yet.
 const LATE_NS: i64 = 5_000_000_000;
@@ -88,6 +91,7 @@ struct Recorded {
 
 pub(super) async fn explained(
     State(app): State<Arc<App>>,
+    Who(principal): Who,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Explained>, ApiError> {
@@ -95,19 +99,16 @@ pub(super) async fn explained(
                 row of flows";
     let body: ExplainBody = json_body(&app, &headers, body, hint).await?;
     let question = body.question(SystemTime::now())?;
-    let mut tally = app.metrics.tally(Door::Explain);
-    let done = app
-        .engine
-        .compute(move |history, warnings| {
-            let answer = question.answer(history);
-            answer.map(|mut answer| {
-                answer.notes.extend(warnings);
-                answer
-            })
-        })
-        .await;
-    tally.ended(done.as_ref().err().map_or(Outcome::Answered, Outcome::of), 0);
-    Ok(Json(done?))
+    question.check(&principal.namespaces)?;
+    let seen = principal.namespaces.clone();
+    let caller = Caller::new(principal, Door::Explain, question.describe());
+    let explained = app.engine.compute(caller, move |history, warnings| {
+        let mut answer = question.answer(history)?;
+        check(&answer.explanation, &seen)?;
+        answer.notes.extend(warnings);
+        Ok(answer)
+    });
+    Ok(Json(explained.await?))
 }
 
 /// What is asked.
@@ -198,6 +199,32 @@ impl FlowRow {
 }
 
 impl Asked {
+    /// Whoever sees some namespaces only has to see those that are named.
+    fn check(&self, seen: &Namespaces) -> Result<(), QueryError> {
+        let Self::Question { question, .. } = self else { return Ok(()) };
+        let named =
+            [&question.from, &question.to].into_iter().filter_map(|end| end.split_once('/'));
+        for (namespace, _) in named {
+            if !seen.has(namespace) {
+                return Err(hidden());
+            }
+        }
+        Ok(())
+    }
+
+    /// For the list of running queries.
+    fn describe(&self) -> String {
+        match self {
+            Self::Question { question, .. } => {
+                let Question { from, to, port, protocol } = question;
+                format!("{from} to {to}, {protocol:?} {port}")
+            }
+            Self::Flow { row, .. } => {
+                format!("a flow from {} to {}", row.source_ip, row.destination_ip)
+            }
+        }
+    }
+
     fn answer(self, history: &History) -> Result<Explained, QueryError> {
         match self {
             Self::Question { question, cluster, at_ns } => {
@@ -217,6 +244,25 @@ impl Asked {
             }
         }
     }
+}
+
+/// An explanation shows the policies of both pods: both have to be seen.
+fn check(explanation: &Explanation, seen: &Namespaces) -> Result<(), QueryError> {
+    let sides = explanation.answers.iter().flat_map(|answer| [&answer.egress, &answer.ingress]);
+    for side in sides.flatten() {
+        let namespace = side.pod.split_once('/').map_or("", |(namespace, _)| namespace);
+        if !seen.has(namespace) {
+            return Err(hidden());
+        }
+    }
+    Ok(())
+}
+
+fn hidden() -> QueryError {
+    QueryError::Forbidden(
+        "one end is in a namespace that you do not see, and an explanation shows the policies of both: ask          somebody who sees both"
+            .into(),
+    )
 }
 
 fn of_flow(

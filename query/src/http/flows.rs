@@ -11,10 +11,11 @@ use serde::Deserialize;
 
 use super::App;
 use super::error::ApiError;
-use super::metrics::Door;
 use super::reply::{format, reply};
-use crate::engine::{FlowsRequest, Order, Request};
+use super::who::Who;
+use crate::engine::{Caller, FlowsRequest, Order, Request};
 use crate::filter;
+use crate::metrics::Door;
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 10_000;
@@ -38,6 +39,7 @@ pub(super) struct FlowsParameters {
 
 pub(super) async fn flows(
     State(app): State<Arc<App>>,
+    Who(principal): Who,
     headers: HeaderMap,
     parameters: Result<Query<FlowsParameters>, QueryRejection>,
 ) -> Result<Response, ApiError> {
@@ -50,7 +52,8 @@ pub(super) async fn flows(
     let format = format(parameters.format.as_deref(), &headers)?;
     let request = parameters.request(SystemTime::now())?;
     let limit = request.limit;
-    reply(&app, Door::Flows, Request::Flows(request), limit, format).await
+    let caller = Caller::new(principal, Door::Flows, parameters.filter.unwrap_or_default());
+    reply(&app, caller, Request::Flows(request), limit, format).await
 }
 
 impl FlowsParameters {

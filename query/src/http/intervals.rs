@@ -12,7 +12,9 @@ use weir_flow::schema::TimestampNs;
 use super::App;
 use super::error::ApiError;
 use super::flows::time;
-use super::metrics::{Door, Outcome};
+use super::who::Who;
+use crate::engine::Caller;
+use crate::metrics::Door;
 use crate::preview::{self, Preview};
 
 /// How far back is looked if nothing is said.
@@ -31,6 +33,7 @@ pub(super) struct Parameters {
 
 pub(super) async fn preview(
     State(app): State<Arc<App>>,
+    Who(principal): Who,
     parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Result<Json<Preview>, ApiError> {
     let Query(Parameters { namespace, since, until }) = parameters.map_err(|rejection| {
@@ -46,8 +49,7 @@ pub(super) async fn preview(
         return Err(ApiError::invalid("since is not before until: there is nothing between"));
     }
     let namespace = namespace.filter(|namespace| !namespace.is_empty());
-    let mut tally = app.metrics.tally(Door::Intervals);
-    let previewed = preview::preview(&app.engine, namespace, from, until).await;
-    tally.ended(previewed.as_ref().map_or_else(Outcome::of, |_| Outcome::Answered), 0);
-    Ok(Json(previewed?))
+    let text = namespace.as_deref().unwrap_or("all namespaces");
+    let caller = Caller::new(principal, Door::Intervals, text);
+    Ok(Json(preview::preview(&app.engine, caller, namespace, from, until).await?))
 }

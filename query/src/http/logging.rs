@@ -13,33 +13,17 @@ use serde_json::{Map, Value, json};
 
 use super::App;
 use super::error::ApiError;
-use super::metrics::{Door, Outcome};
 use super::sql::json_body;
+use super::who::Who;
 use crate::filter::Names;
 use crate::filter::entry::RESOURCE_TYPE;
 use crate::logging::entry::{entry, log_name};
-use crate::logging::grpc::{CloudLogging, READ_ONLY};
+use crate::logging::grpc::READ_ONLY;
 use crate::logging::list::list;
 use crate::logging::metrics::LogMetric;
-use crate::logging::proto::logging_service_v2_server::LoggingServiceV2Server;
-use crate::logging::proto::metrics_service_v2_server::MetricsServiceV2Server;
 use crate::logging::request::{ListRequest, projects};
 
 const METRIC: &str = "{\"name\":\"denies\",\"filter\":\"verdict=\\\"deny\\\"\"}";
-
-/// The same over gRPC, for clients that speak HTTP/2 from the start.
-pub(super) fn grpc(app: &Arc<App>) -> Router<Arc<App>> {
-    let service = CloudLogging(app.clone());
-    Router::new()
-        .route_service(
-            "/google.logging.v2.LoggingServiceV2/{call}",
-            LoggingServiceV2Server::new(service.clone()),
-        )
-        .route_service(
-            "/google.logging.v2.MetricsServiceV2/{call}",
-            MetricsServiceV2Server::new(service),
-        )
-}
 
 /// The routes.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -61,17 +45,14 @@ pub(super) fn routes() -> Router<Arc<App>> {
 /// `entries:list`. Clients in a browser's page cannot send it: the type of the body must be JSON.
 async fn entries(
     State(app): State<Arc<App>>,
+    Who(principal): Who,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let hint = "{\"resourceNames\":[\"projects/demo\"]}, and filter, orderBy, pageSize and \
                 pageToken if wanted";
     let request: ListRequest = json_body(&app, &headers, body, hint).await?;
-    let mut tally = app.metrics.tally(Door::CloudLogging);
-    let page = list(&app.engine, &request).await.inspect_err(|error| {
-        tally.ended(error.outcome(), 0);
-    })?;
-    tally.ended(Outcome::Answered, page.rows.len());
+    let page = list(&app.engine, &principal, &request).await?;
     let entries: Vec<Value> = page.rows.iter().map(|row| entry(row, &page.names)).collect();
     // The end is a token that is not there: an empty one makes clients ask for ever.
     let mut answer = Map::new();
@@ -115,28 +96,31 @@ async fn metric(
 
 async fn create_metric(
     State(app): State<Arc<App>>,
+    Who(principal): Who,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<LogMetric>, ApiError> {
     let metric = json_body(&app, &headers, body, METRIC).await?;
-    app.log_metrics.create(metric).map(Json)
+    app.log_metrics.create(&principal, metric).map(Json)
 }
 
 async fn update_metric(
     State(app): State<Arc<App>>,
+    Who(principal): Who,
     Path((_, name)): Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<LogMetric>, ApiError> {
     let metric = json_body(&app, &headers, body, METRIC).await?;
-    app.log_metrics.update(&name, metric).map(Json)
+    app.log_metrics.update(&principal, &name, metric).map(Json)
 }
 
 async fn delete_metric(
     State(app): State<Arc<App>>,
+    Who(principal): Who,
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
-    app.log_metrics.delete(&name)?;
+    app.log_metrics.delete(&principal, &name)?;
     Ok(Json(json!({})))
 }
 

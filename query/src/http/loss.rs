@@ -12,9 +12,11 @@ use serde::Deserialize;
 use super::App;
 use super::error::ApiError;
 use super::flows::{limit, time};
-use super::metrics::Door;
 use super::reply::{format, reply};
-use crate::engine::{LossRequest, Request};
+use super::who::Who;
+use crate::catalog::LOSS;
+use crate::engine::{Caller, LossRequest, Request};
+use crate::metrics::Door;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +33,7 @@ pub(super) struct Parameters {
 
 pub(super) async fn loss(
     State(app): State<Arc<App>>,
+    Who(principal): Who,
     headers: HeaderMap,
     parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Result<Response, ApiError> {
@@ -49,5 +52,6 @@ pub(super) async fn loss(
         until: given(&parameters.until, "until")?,
         limit: limit(parameters.limit.as_deref())?,
     };
-    reply(&app, Door::Loss, Request::Loss(request), request.limit, format).await
+    let caller = Caller::new(principal, Door::Loss, LOSS);
+    reply(&app, caller, Request::Loss(request), request.limit, format).await
 }

@@ -8,39 +8,48 @@ mod host;
 mod intervals;
 mod logging;
 mod loss;
-pub(crate) mod metrics;
 mod objects;
 mod pages;
+mod queries;
 mod reply;
+mod session;
 mod sql;
 mod status;
 pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
+mod who;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::http::{Method, Uri};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Router, middleware};
 use tower_http::compression::CompressionLayer;
 
+use crate::access::Access;
+use crate::audit::Audit;
 use crate::engine::Engine;
 use crate::live::Hub;
 use crate::logging::metrics::MetricStore;
+use crate::metrics::Metrics;
 use error::ApiError;
-use metrics::Metrics;
 pub(crate) use tail::Followers;
+pub(crate) use who::{Who, secret};
 
 /// What every handler may use.
 pub(crate) struct App {
     pub(crate) engine: Engine,
-    pub(crate) metrics: Metrics,
+    pub(crate) access: Access,
+    pub(crate) audit: Audit,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) followers: Followers,
     pub(crate) log_metrics: MetricStore,
     pub(crate) started: Instant,
+    /// Whether the doors speak TLS.
+    pub(crate) secure: bool,
 }
 
 /// All routes. `loopback` says whether only this machine can reach the door.
@@ -62,11 +71,15 @@ pub(crate) fn router(app: Arc<App>, loopback: bool) -> Router {
         .route("/api/v1/intervals/preview", get(intervals::preview))
         .route("/api/v1/status", get(status::status))
         .merge(logging::routes())
-        .merge(logging::grpc(&app))
+        .route("/api/v1/queries", get(queries::list))
+        .route("/api/v1/queries/{id}", delete(queries::kill))
+        .route("/api/v1/session", get(session::show))
         .fallback(async |uri: Uri| ApiError::no_such_path(uri.path()))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
             ApiError::method(&method, uri.path())
         })
+        .layer(middleware::from_fn_with_state(app.clone(), who::find))
+        .route("/api/v1/session", post(session::begin).delete(session::end))
         .with_state(app);
     if loopback {
         router = router.layer(middleware::from_fn(host::only_loopback));

@@ -12,10 +12,12 @@ use serde::Deserialize;
 use super::App;
 use super::error::ApiError;
 use super::flows::time;
-use super::metrics::Door;
 use super::reply::{format, reply};
+use super::who::Who;
+use crate::access::Principal;
 use crate::catalog::state::Kind;
-use crate::engine::{Request, StateRequest};
+use crate::engine::{Caller, Request, StateRequest};
+use crate::metrics::Door;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,22 +30,25 @@ pub(super) struct Parameters {
 
 pub(super) async fn policies(
     State(app): State<Arc<App>>,
+    Who(principal): Who,
     headers: HeaderMap,
     parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    objects(&app, &headers, parameters, Kind::Policies).await
+    objects(&app, principal, &headers, parameters, Kind::Policies).await
 }
 
 pub(super) async fn endpoints(
     State(app): State<Arc<App>>,
+    Who(principal): Who,
     headers: HeaderMap,
     parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    objects(&app, &headers, parameters, Kind::Endpoints).await
+    objects(&app, principal, &headers, parameters, Kind::Endpoints).await
 }
 
 async fn objects(
     app: &Arc<App>,
+    principal: Arc<Principal>,
     headers: &HeaderMap,
     parameters: Result<Query<Parameters>, QueryRejection>,
     kind: Kind,
@@ -59,5 +64,6 @@ async fn objects(
     };
     let limit = app.engine.limits().max_rows;
     let request = Request::State(StateRequest { kind, at, limit: limit.saturating_add(1) });
-    reply(app, Door::Objects, request, limit, format).await
+    let caller = Caller::new(principal, Door::Objects, kind.name());
+    reply(app, caller, request, limit, format).await
 }

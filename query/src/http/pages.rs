@@ -75,6 +75,6 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let text = app.metrics.exposition(app.engine.running(), app.followers.count());
+    let text = app.metrics.exposition(app.engine.busy(), app.followers.count());
     ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response()
 }

@@ -8,8 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::App;
 use super::error::ApiError;
-use super::metrics::{Door, Outcome};
-use crate::engine::Request;
+use crate::engine::{Caller, Request};
 use crate::output::{Format, encode};
 
 /// Most rows of this answer. CSV and Arrow cannot say that rows were cut off; a reader who got
@@ -24,19 +23,12 @@ const COMPLETENESS: &str = "weir-completeness";
 /// Runs a query and streams its answer; the query ends when the client goes away.
 pub(super) async fn reply(
     app: &Arc<App>,
-    door: Door,
+    caller: Caller,
     request: Request,
     limit: usize,
     format: Format,
 ) -> Result<Response, ApiError> {
-    let mut tally = app.metrics.tally(door);
-    let answer = match app.engine.run(request, limit).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            tally.ended(Outcome::of(&error), 0);
-            return Err(error.into());
-        }
-    };
+    let answer = app.engine.run(caller, request, limit).await?;
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -53,7 +45,7 @@ pub(super) async fn reply(
     {
         headers.insert(COMPLETENESS, value);
     }
-    let body = Body::from_stream(encode(answer, format, tally)?);
+    let body = Body::from_stream(encode(answer, format)?);
     Ok((headers, body).into_response())
 }
 

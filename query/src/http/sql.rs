@@ -11,9 +11,10 @@ use serde::de::DeserializeOwned;
 
 use super::App;
 use super::error::ApiError;
-use super::metrics::Door;
 use super::reply::{format, reply};
-use crate::engine::Request;
+use super::who::Who;
+use crate::engine::{Caller, Request};
+use crate::metrics::Door;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +30,7 @@ struct SqlBody {
 
 pub(super) async fn sql(
     State(app): State<Arc<App>>,
+    Who(principal): Who,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -36,8 +38,9 @@ pub(super) async fn sql(
     let body: SqlBody = json_body(&app, &headers, body, hint).await?;
     let format = format(body.format.as_deref(), &headers)?;
     let limit = body.limit.unwrap_or(usize::MAX);
+    let caller = Caller::new(principal, Door::Sql, &body.sql);
     let request = Request::Sql { sql: body.sql, roll_ups: body.roll_ups };
-    reply(&app, Door::Sql, request, limit, format).await
+    reply(&app, caller, request, limit, format).await
 }
 
 /// Reads a body; `hint` says what to send.

@@ -55,7 +55,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Json<Value> {
         "completeness": completeness,
         "relay": relays.next(),
         "other_relays": relays.collect::<Vec<Value>>(),
-        "queries": {"running": app.engine.running()},
+        "queries": {"running": app.engine.busy()},
         "limits": {
             "memory_bytes": limits.memory_bytes,
             "spill_bytes": limits.spill_bytes,

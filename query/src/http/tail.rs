@@ -21,10 +21,12 @@ use tokio::sync::mpsc;
 
 use super::App;
 use super::error::ApiError;
-use super::metrics::Metrics;
+use super::who::Who;
+use crate::engine::Caller;
 use crate::error::QueryError;
 use crate::filter;
 use crate::live::{Follower, Positions, Told};
+use crate::metrics::{Door, Metrics};
 use crate::output::lines;
 
 /// Followers at a time; more are refused.
@@ -54,6 +56,7 @@ impl Followers {
 
 pub(super) async fn tail(
     State(app): State<Arc<App>>,
+    Who(principal): Who,
     headers: HeaderMap,
     parameters: Result<Query<TailParameters>, QueryRejection>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
@@ -67,16 +70,23 @@ pub(super) async fn tail(
     let after = after.map_err(|error| ApiError::invalid(format!("after: {error}")))?;
     let place = Place::take(app)?;
     let engine = &place.0.engine;
-    let follower = Follower::new(place.0.hub.clone(), parsed.filter, engine.session())?;
+    let text = parameters.filter.unwrap_or_default();
+    let record = engine.record(Caller::new(principal.clone(), Door::Tail, text)).await?;
+    let hub = place.0.hub.clone();
+    let follower = Follower::new(hub, &principal, parsed.filter, engine.session())?;
     let (sender, mut told) = mpsc::channel(1);
-    let task = engine.spawn(follower.follow(after, sender));
+    let task = engine.spawn_live(follower.follow(after, sender));
     // What comes from now on is new: the answer begins when the follower has joined.
     let warnings = parsed.warnings.iter().map(|warning| Told::Warning(warning.to_string()));
     let mut first: Vec<Told> = warnings.collect();
     first.extend(told.recv().await.unwrap_or_default());
-    let later = stream::unfold((told, task), async |(mut told, task)| {
-        let next = told.recv().await?;
-        Some((next, (told, task)))
+    let later = stream::unfold((told, task, record), async |(mut told, task, record)| {
+        let next = tokio::select! {
+            next = told.recv() => next?,
+            () = record.killed() => return None,
+        };
+        record.rows(next.iter().map(Told::rows).sum());
+        Some((next, (told, task, record)))
     });
     let events = stream::once(std::future::ready(first)).chain(later).flat_map(move |told| {
         let events = told.into_iter().flat_map(|told| events(told, &place.0.metrics));

@@ -416,6 +416,7 @@ async fn wrong_settings_are_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let good = QueryConfig {
         http: "127.0.0.1:0".parse().unwrap(),
+        grpc: "127.0.0.1:0".parse().unwrap(),
         store: directory.path().into(),
         ..QueryConfig::default()
     };
@@ -436,13 +437,14 @@ async fn the_service_stops_when_told_even_while_it_answers() {
     let directory = tempfile::tempdir().unwrap();
     let config = QueryConfig {
         http: "127.0.0.1:0".parse().unwrap(),
+        grpc: "127.0.0.1:0".parse().unwrap(),
         store: directory.path().into(),
         relays: vec!["http://127.0.0.1:1".into()],
         limits: Limits { threads: 1, ..Limits::default() },
         ..QueryConfig::default()
     };
     let query = Query::bind(config).await.unwrap();
-    let base = format!("http://{}", query.http_address());
+    let base = format!("http://{}", query.addresses().http);
     let token = tokio_util::sync::CancellationToken::new();
     let running = tokio::spawn(query.run(token.clone()));
     let sql = "select count(*) from generate_series(1, 9000000) a, generate_series(1, 9000000) b";

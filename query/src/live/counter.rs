@@ -16,8 +16,8 @@ use super::follower::physical;
 use super::hub::{Hub, Item};
 use crate::error::QueryError;
 use crate::filter;
-use crate::http::metrics::LogCounters;
 use crate::logging::metrics::LogMetrics;
+use crate::metrics::LogCounters;
 
 /// Counts until nobody can change the metrics any more.
 pub(crate) async fn count(

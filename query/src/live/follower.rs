@@ -24,7 +24,8 @@ use weir_flow::schema::{stored_schema, table_schema};
 
 use super::hub::{Hub, Item, Subscription};
 use super::position::Positions;
-use crate::catalog::connection_id;
+use crate::access::Principal;
+use crate::catalog::{ENDS, connection_id};
 use crate::error::QueryError;
 use crate::filter::Filter;
 
@@ -51,10 +52,22 @@ pub(crate) enum Told {
     Position(String),
 }
 
+impl Told {
+    /// How many rows it is.
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Self::Rows(batch, _) => batch.num_rows(),
+            _ => 0,
+        }
+    }
+}
+
 /// A follower before it follows.
 #[derive(Debug)]
 pub(crate) struct Follower {
     hub: Arc<Hub>,
+    /// Which rows the principal sees.
+    seen: Option<Arc<dyn PhysicalExpr>>,
     filter: Option<Arc<dyn PhysicalExpr>>,
     connection_id: Arc<dyn PhysicalExpr>,
 }
@@ -62,14 +75,17 @@ pub(crate) struct Follower {
 impl Follower {
     pub(crate) fn new(
         hub: Arc<Hub>,
+        principal: &Principal,
         filter: Option<Filter>,
         session: &SessionState,
     ) -> Result<Self, QueryError> {
         let schema = DFSchema::try_from(stored_schema())?;
         let connection_id = connection_id::expression().unalias();
         let filter = filter.map(|filter| physical(filter, session)).transpose()?;
+        let seen = principal.namespaces.condition(&ENDS);
+        let seen = seen.map(|seen| session.create_physical_expr(seen, &schema)).transpose()?;
         let connection_id = session.create_physical_expr(connection_id, &schema)?;
-        Ok(Self { hub, filter, connection_id })
+        Ok(Self { hub, seen, filter, connection_id })
     }
 
     /// Joins, tells that by a first position, and follows until nobody listens.
@@ -162,13 +178,12 @@ impl Follower {
     /// The rows that pass, with all columns.
     fn passing(&self, batch: &RecordBatch) -> Result<RecordBatch, QueryError> {
         let defect = |error: arrow::error::ArrowError| QueryError::Internal(error.to_string());
-        let batch = match &self.filter {
-            None => batch.clone(),
-            Some(filter) => {
-                let passes = filter.evaluate(batch)?.into_array(batch.num_rows())?;
-                filter_record_batch(batch, passes.as_boolean()).map_err(defect)?
-            }
-        };
+        let mut batch = batch.clone();
+        // What is not seen nothing else looks at.
+        for filter in self.seen.iter().chain(&self.filter) {
+            let passes = filter.evaluate(&batch)?.into_array(batch.num_rows())?;
+            batch = filter_record_batch(&batch, passes.as_boolean()).map_err(defect)?;
+        }
         let id = self.connection_id.evaluate(&batch)?.into_array(batch.num_rows())?;
         let columns = batch.columns().iter().cloned().chain([id]).collect();
         RecordBatch::try_new(table_schema(), columns).map_err(defect)

@@ -17,9 +17,9 @@ use super::request::{ListRequest, projects};
 use super::tail::{self, Tail};
 use crate::filter::Names;
 use crate::filter::entry::RESOURCE_TYPE;
+use crate::grpc::who;
 use crate::http::App;
 use crate::http::error::ApiError;
-use crate::http::metrics::{Door, Outcome};
 
 /// Why nothing is written.
 pub(crate) const READ_ONLY: &str = "entries are the flows of the store, which is read-only here: \
@@ -37,6 +37,7 @@ impl LoggingServiceV2 for CloudLogging {
         &self,
         request: Request<proto::ListLogEntriesRequest>,
     ) -> Result<Response<proto::ListLogEntriesResponse>, Status> {
+        let principal = who(&request)?;
         let request = request.into_inner();
         let request = ListRequest {
             resource_names: request.resource_names,
@@ -46,12 +47,7 @@ impl LoggingServiceV2 for CloudLogging {
             page_token: request.page_token,
             ..ListRequest::default()
         };
-        let mut tally = self.0.metrics.tally(Door::CloudLogging);
-        let page = list(&self.0.engine, &request).await.inspect_err(|error| {
-            tally.ended(error.outcome(), 0);
-        });
-        let page = page.map_err(status)?;
-        tally.ended(Outcome::Answered, page.rows.len());
+        let page = list(&self.0.engine, &principal, &request).await.map_err(status)?;
         Ok(Response::new(proto::ListLogEntriesResponse {
             entries: page.rows.iter().map(|row| message(row, &page.names)).collect(),
             next_page_token: page.next.unwrap_or_default(),
@@ -62,7 +58,8 @@ impl LoggingServiceV2 for CloudLogging {
         &self,
         request: Request<tonic::Streaming<proto::TailLogEntriesRequest>>,
     ) -> Result<Response<Self::TailLogEntriesStream>, Status> {
-        tail::tail(self.0.clone(), request.into_inner()).await.map(Response::new)
+        let principal = who(&request)?;
+        tail::tail(self.0.clone(), &principal, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_logs(
@@ -135,25 +132,28 @@ impl MetricsServiceV2 for CloudLogging {
         &self,
         request: Request<proto::CreateLogMetricRequest>,
     ) -> Result<Response<proto::LogMetric>, Status> {
+        let principal = who(&request)?;
         let metric = metric_of(request.into_inner().metric)?;
-        answer(self.0.log_metrics.create(metric))
+        answer(self.0.log_metrics.create(&principal, metric))
     }
 
     async fn update_log_metric(
         &self,
         request: Request<proto::UpdateLogMetricRequest>,
     ) -> Result<Response<proto::LogMetric>, Status> {
+        let principal = who(&request)?;
         let request = request.into_inner();
         let metric = metric_of(request.metric)?;
-        answer(self.0.log_metrics.update(metric_name(&request.metric_name)?, metric))
+        answer(self.0.log_metrics.update(&principal, metric_name(&request.metric_name)?, metric))
     }
 
     async fn delete_log_metric(
         &self,
         request: Request<proto::DeleteLogMetricRequest>,
     ) -> Result<Response<()>, Status> {
+        let principal = who(&request)?;
         let name = metric_name(&request.get_ref().metric_name)?;
-        self.0.log_metrics.delete(name).map(Response::new).map_err(status)
+        self.0.log_metrics.delete(&principal, name).map(Response::new).map_err(status)
     }
 }
 

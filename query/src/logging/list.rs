@@ -1,14 +1,18 @@
 //! `entries:list`: a page of entries in order of time, those of the same time in order of `insertId`.
 
+use std::sync::Arc;
+
 use weir_flow::Flow;
 use weir_flow::policy_action::Identity;
 
 use super::request::ListRequest;
 use super::token::Token;
-use crate::engine::{Engine, FlowsRequest, Next, Order, Request};
+use crate::access::Principal;
+use crate::engine::{Caller, Engine, FlowsRequest, Next, Order, Request};
 use crate::error::QueryError;
 use crate::filter::{self, Filter, Names};
 use crate::http::error::ApiError;
+use crate::metrics::Door;
 
 /// Most entries of exactly the same nanosecond.
 const MAX_TIES: usize = 10_000;
@@ -24,12 +28,17 @@ pub(crate) struct Page {
 }
 
 /// Reads a page.
-pub(crate) async fn list(engine: &Engine, request: &ListRequest) -> Result<Page, ApiError> {
+pub(crate) async fn list(
+    engine: &Engine,
+    principal: &Arc<Principal>,
+    request: &ListRequest,
+) -> Result<Page, ApiError> {
     let names = Names { project: request.project()?, location: None };
     let parsed = filter::parse_for(&request.filter, names)?;
     let (order, size) = (request.order()?, request.page()?);
     let after = Token::of(request)?;
-    let reader = Reader { engine, filter: parsed.filter, order };
+    let caller = Caller::new(principal.clone(), Door::CloudLogging, &request.filter);
+    let reader = Reader { engine, caller, filter: parsed.filter, order };
     let mut rows = Vec::new();
     if let Some(after) = &after {
         let ties = reader.at(after.time_ns).await?;
@@ -65,6 +74,7 @@ pub(crate) async fn list(engine: &Engine, request: &ListRequest) -> Result<Page,
 
 struct Reader<'a> {
     engine: &'a Engine,
+    caller: Caller,
     filter: Option<Filter>,
     order: Order,
 }
@@ -111,7 +121,8 @@ impl Reader<'_> {
             limit,
             ..FlowsRequest::default()
         };
-        let mut answer = self.engine.run(Request::Flows(request), limit).await?;
+        let mut answer =
+            self.engine.run(self.caller.clone(), Request::Flows(request), limit).await?;
         let mut rows = Vec::new();
         while let Next::Batch(batch) = answer.next().await? {
             let read = Flow::read(&batch);

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::access::Principal;
 use crate::error::StartError;
 use crate::filter;
 use crate::http::error::ApiError;
@@ -104,8 +105,12 @@ impl MetricStore {
     }
 
     /// Makes a metric that is not there yet.
-    pub(crate) fn create(&self, metric: LogMetric) -> Result<LogMetric, ApiError> {
-        self.change(|metrics| {
+    pub(crate) fn create(
+        &self,
+        principal: &Principal,
+        metric: LogMetric,
+    ) -> Result<LogMetric, ApiError> {
+        self.change(principal, |metrics| {
             if metrics.contains_key(&metric.name) {
                 return Err(ApiError::conflict(format!(
                     "there is a metric {:?} already: update it, or choose another name",
@@ -122,7 +127,12 @@ impl MetricStore {
     }
 
     /// Changes a metric, or makes it.
-    pub(crate) fn update(&self, name: &str, mut metric: LogMetric) -> Result<LogMetric, ApiError> {
+    pub(crate) fn update(
+        &self,
+        principal: &Principal,
+        name: &str,
+        mut metric: LogMetric,
+    ) -> Result<LogMetric, ApiError> {
         // Clients send the whole path, the last part of it, or nothing.
         let own = metric.name.rsplit_once("/metrics/").map_or(metric.name.as_str(), |(_, own)| own);
         if own.is_empty() || own == name {
@@ -131,7 +141,7 @@ impl MetricStore {
         if metric.name != name {
             return Err(ApiError::invalid("a metric cannot be renamed: make another one"));
         }
-        self.change(|metrics| {
+        self.change(principal, |metrics| {
             let before = metrics.get(name).map(|metric| metric.create_time.clone());
             if before.is_none() && metrics.len() == MAX_METRICS {
                 return Err(ApiError::invalid(format!(
@@ -142,15 +152,24 @@ impl MetricStore {
         })
     }
 
-    pub(crate) fn delete(&self, name: &str) -> Result<(), ApiError> {
-        self.change(|metrics| metrics.remove(name).map(|_| ()).ok_or_else(|| missing(name)))
+    pub(crate) fn delete(&self, principal: &Principal, name: &str) -> Result<(), ApiError> {
+        self.change(principal, |metrics| {
+            metrics.remove(name).map(|_| ()).ok_or_else(|| missing(name))
+        })
     }
 
     /// A change counts once it is on disk.
     fn change<T>(
         &self,
+        principal: &Principal,
         change: impl FnOnce(&mut LogMetrics) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
+        // What a metric counts everybody reads, of whatever namespace.
+        if !principal.admin || !principal.namespaces.is_all() {
+            return Err(ApiError::forbidden(
+                "metrics are for admins who see every namespace: ask one of them",
+            ));
+        }
         let Some(path) = &self.path else {
             return Err(ApiError::invalid(
                 "metrics are kept in the state directory, and there is none: start the query \

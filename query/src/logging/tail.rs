@@ -19,12 +19,14 @@ use super::proto::tail_log_entries_response::SuppressionInfo;
 use super::proto::tail_log_entries_response::suppression_info::Reason;
 use super::proto::{TailLogEntriesRequest, TailLogEntriesResponse};
 use super::request::projects;
-use crate::engine::AbortOnDrop;
+use crate::access::Principal;
+use crate::engine::{AbortOnDrop, Caller, Record};
 use crate::filter::{self, Names};
 use crate::http::App;
 use crate::http::error::ApiError;
 use crate::http::tail::Place;
 use crate::live::{Follower, Told};
+use crate::metrics::Door;
 
 /// Entries of one response.
 const MAX_ENTRIES: usize = 1_000;
@@ -37,6 +39,7 @@ pub(crate) type Tail = Pin<Box<dyn Stream<Item = Result<TailLogEntriesResponse, 
 /// Begins with the first request; later ones are not looked at.
 pub(super) async fn tail(
     app: Arc<App>,
+    principal: &Arc<Principal>,
     mut requests: Streaming<TailLogEntriesRequest>,
 ) -> Result<Tail, Status> {
     let request = requests.message().await?;
@@ -54,11 +57,14 @@ pub(super) async fn tail(
     };
     let place = Place::take(app).map_err(status)?;
     let app = place.app();
-    let follower = Follower::new(app.hub.clone(), parsed.filter, app.engine.session());
+    let caller = Caller::new(principal.clone(), Door::CloudLogging, request.filter);
+    let record = app.engine.record(caller).await.map_err(|error| status(error.into()))?;
+    let follower = Follower::new(app.hub.clone(), principal, parsed.filter, app.engine.session());
     let follower = follower.map_err(|error| status(ApiError::from(error)))?;
     let (sender, told) = mpsc::channel(1);
-    let task = app.engine.spawn(follower.follow(None, sender));
-    let following = Following { told, names: parsed.names, window, _task: task, _place: place };
+    let task = app.engine.spawn_live(follower.follow(None, sender));
+    let following =
+        Following { told, names: parsed.names, window, record, _task: task, _place: place };
     Ok(Box::pin(stream::unfold((following, requests), async |(mut following, requests)| {
         let next = following.next().await?;
         Some((next, (following, requests)))
@@ -69,6 +75,7 @@ struct Following {
     told: mpsc::Receiver<Vec<Told>>,
     names: Names,
     window: Duration,
+    record: Record,
     _task: AbortOnDrop,
     _place: Place,
 }
@@ -80,7 +87,10 @@ impl Following {
         let mut due = None;
         loop {
             let told = match due {
-                None => self.told.recv().await,
+                None => tokio::select! {
+                    told = self.told.recv() => told,
+                    () = self.record.killed() => return None,
+                },
                 Some(due) => match timeout_at(due, self.told.recv()).await {
                     Ok(told) => told,
                     Err(_) => break,
@@ -109,6 +119,7 @@ impl Following {
                 break;
             }
         }
+        self.record.rows(rows.len());
         rows.sort_by_key(|row| row.time);
         let suppression = SuppressionInfo {
             reason: Reason::NotConsumed.into(),

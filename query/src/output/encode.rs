@@ -4,19 +4,17 @@ use bytes::Bytes;
 use futures::{Stream, stream};
 
 use super::{Encoder, Format, Summary};
-use crate::engine::{Answer, Next};
+use crate::engine::{Answer, End, Next};
 use crate::error::QueryError;
-use crate::http::metrics::{Outcome, Tally};
 
 /// The body. Dropping it ends the query.
 pub(crate) fn encode(
     answer: Answer,
     format: Format,
-    tally: Tally,
 ) -> Result<impl Stream<Item = Result<Bytes, QueryError>> + Send + 'static, QueryError> {
     let encoder = Encoder::new(format, answer.schema(), answer.completeness())
         .map_err(|error| internal(&error))?;
-    let writing = Writing { answer, encoder, tally, rows: 0, place: Place::Begin };
+    let writing = Writing { answer, encoder, rows: 0, place: Place::Begin };
     Ok(stream::try_unfold(writing, async |mut writing| {
         let chunk = writing.chunk().await?;
         Ok(chunk.map(|chunk| (chunk, writing)))
@@ -26,7 +24,6 @@ pub(crate) fn encode(
 struct Writing {
     answer: Answer,
     encoder: Encoder,
-    tally: Tally,
     rows: usize,
     place: Place,
 }
@@ -59,10 +56,9 @@ impl Writing {
                 self.rows += batch.num_rows();
                 self.encoder.rows(&batch)
             }
-            Next::End { truncated } => {
+            Next::End(end) => {
                 self.place = Place::End;
-                self.tally.ended(Outcome::Answered, self.rows);
-                self.end(truncated, None)
+                self.end(end, None)
             }
         };
         chunk.map_err(|error| internal(&error))
@@ -71,23 +67,24 @@ impl Writing {
     /// The error as the end of the answer, or as the end of the connection.
     fn broken(&mut self, error: &QueryError) -> Result<Bytes, QueryError> {
         self.place = Place::End;
-        self.tally.ended(Outcome::of(error), self.rows);
         tracing::warn!(%error, rows = self.rows, "an answer broke off");
         if !self.encoder.tells_errors() {
             return Err(error.clone());
         }
-        self.end(false, Some(error)).map_err(|error| internal(&error))
+        self.end(End { truncated: false, bytes_scanned: 0 }, Some(error))
+            .map_err(|error| internal(&error))
     }
 
     fn end(
         &mut self,
-        truncated: bool,
+        end: End,
         error: Option<&QueryError>,
     ) -> Result<Bytes, arrow::error::ArrowError> {
         let summary = Summary {
             rows: self.rows,
             elapsed: self.answer.started().elapsed(),
-            truncated,
+            truncated: end.truncated,
+            bytes_scanned: end.bytes_scanned,
             limit: self.answer.limit(),
             warnings: self.answer.warnings(),
             completeness: self.answer.completeness(),

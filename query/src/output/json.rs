@@ -52,6 +52,7 @@ impl Json {
         let mut tail = json!({
             "row_count": summary.rows,
             "elapsed_ms": milliseconds(summary),
+            "bytes_scanned": summary.bytes_scanned,
             "truncated": summary.truncated,
             "warnings": warnings(summary),
             "completeness": summary.completeness,

@@ -85,6 +85,7 @@ pub(crate) struct Summary<'a> {
     pub(crate) rows: usize,
     pub(crate) elapsed: Duration,
     pub(crate) truncated: bool,
+    pub(crate) bytes_scanned: u64,
     pub(crate) limit: usize,
     pub(crate) warnings: &'a [String],
     /// Of answers over flows.

@@ -25,9 +25,9 @@ pub(crate) struct Demo {
     /// Address of HTTP.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     http: SocketAddr,
-    /// Address of gRPC. This version has no gRPC door yet and says so.
-    #[arg(long, value_name = "ADDRESS")]
-    grpc: Option<SocketAddr>,
+    /// Address of gRPC.
+    #[arg(long, default_value = "127.0.0.1:4245", value_name = "ADDRESS")]
+    grpc: SocketAddr,
     /// Address of the Postgres wire. This version has no Postgres door yet and says so.
     #[arg(long, value_name = "ADDRESS")]
     postgres: Option<SocketAddr>,
@@ -56,10 +56,8 @@ fn program() -> String {
 impl Demo {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         logs::init("warn", LogFormat::Text).map_err(anyhow::Error::from_boxed)?;
-        for (door, address) in [("gRPC", self.grpc), ("Postgres", self.postgres)] {
-            if let Some(address) = address {
-                eprintln!("weir: there is no {door} door in this version; {address} stays closed");
-            }
+        if let Some(address) = self.postgres {
+            eprintln!("weir: there is no Postgres door in this version; {address} stays closed");
         }
         if !self.synthetic && !rustix::process::geteuid().is_root() {
             bail!(
@@ -68,7 +66,7 @@ impl Demo {
             );
         }
         let directory = stage::Directory::prepare(self.data_dir.clone())?;
-        let stage = Stage::open(self.http, self.ingest, directory.path()).await?;
+        let stage = Stage::open(self.http, self.grpc, self.ingest, directory.path()).await?;
         let outcome = if self.synthetic {
             self.synthetic(stage).await
         } else {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use serde::Serialize;
 use weir_lab::{Lab, Process};
-use weir_query::{Query, QueryConfig};
+use weir_query::{Addresses, Query, QueryConfig};
 use weir_relay::{Relay, RelayConfig};
 use weir_service::shutdown::Parts;
 
@@ -31,6 +31,7 @@ const LOG_TAIL_BYTES: usize = 4096;
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Doors {
     pub(super) http: SocketAddr,
+    pub(super) grpc: SocketAddr,
     pub(super) ingest: SocketAddr,
 }
 
@@ -95,6 +96,7 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) async fn open(
         http: SocketAddr,
+        grpc: SocketAddr,
         ingest: SocketAddr,
         directory: &Path,
     ) -> anyhow::Result<Self> {
@@ -107,13 +109,15 @@ impl Stage {
         let ingest = relay.ingest_address();
         let config = QueryConfig {
             http,
+            grpc,
             relays: vec![format!("http://{ingest}")],
             store: store.into(),
             state: Some(directory.join("query")),
             ..QueryConfig::default()
         };
         let query = Query::bind(config).await?;
-        let doors = Doors { http: query.http_address(), ingest };
+        let Addresses { http, grpc, .. } = query.addresses();
+        let doors = Doors { http, grpc, ingest };
         let mut parts = Parts::new(STOP_DEADLINE);
         parts.spawn("query", |token| query.run(token));
         parts.spawn("relay", |token| relay.run(token));

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::metrics::MetricStore;
+use crate::access::Principal;
 use crate::testing::{Stand, batch, flow};
 
 async fn call(stand: &Stand, body: &Value) -> (u16, Value) {
@@ -262,7 +263,7 @@ async fn the_client_of_google_works_unchanged() {
 async fn the_client_of_google_works_over_grpc() {
     let stand = Stand::new().await;
     stand.relay.push(batch((0..30).map(flow)));
-    let address = stand.url.trim_start_matches("http://").to_owned();
+    let address = stand.grpc.clone();
     let feeder = async {
         // The client tails by now, or will: it waits for these.
         loop {
@@ -331,7 +332,7 @@ async fn metrics_count_what_comes_and_stay() {
     std::fs::write(torn.path().join("log-metrics.json"), "{\"a").unwrap();
     let error = MetricStore::open(Some(torn.path())).unwrap_err().to_string();
     assert!(error.contains("log-metrics.json"), "{error}");
-    let none = MetricStore::open(None).unwrap().create(kept[0].clone());
+    let none = MetricStore::open(None).unwrap().create(&Principal::everyone(), kept[0].clone());
     assert!(none.unwrap_err().into_message().contains("--state DIR"));
     assert_eq!(send(reqwest::Method::DELETE, "/denies%2Fall", json!({})).await.0, 200);
     assert_eq!(send(reqwest::Method::GET, "/denies%2Fall", json!({})).await.0, 404);

@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use serde::Serialize;
 
 use crate::error::QueryError;
 
@@ -22,6 +23,7 @@ pub(crate) struct Metrics {
     followers: Gauge,
     missed: Counter,
     log: LogCounters,
+    audit_lost: Counter,
 }
 
 /// What log-based metrics count.
@@ -59,12 +61,15 @@ impl LogCounters {
 }
 
 /// Where a query came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Door {
     /// `POST /api/v1/sql`.
     Sql,
     /// `GET /api/v1/flows`.
     Flows,
+    /// `GET /api/v1/flows/tail`.
+    Tail,
     /// `GET /api/v1/policies`, `/api/v1/endpoints`.
     Objects,
     /// `GET /api/v1/loss`.
@@ -75,10 +80,15 @@ pub(crate) enum Door {
     Intervals,
     /// The Cloud Logging API.
     CloudLogging,
+    /// Another request by HTTP.
+    Http,
+    /// A gRPC service that has no word of its own.
+    Grpc,
 }
 
 /// How a query ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     Answered,
     /// The text was wrong or not allowed.
@@ -87,8 +97,10 @@ pub(crate) enum Outcome {
     Limited,
     /// Store, relay or a defect.
     Failed,
-    /// The client went away.
+    /// The client went away, or somebody ended it.
     Cancelled,
+    /// The client may not ask that, or was not let in.
+    Denied,
 }
 
 impl Outcome {
@@ -99,6 +111,8 @@ impl Outcome {
             | QueryError::TimedOut(_)
             | QueryError::TooBusy { .. }
             | QueryError::TooManyFollowers(_) => Self::Limited,
+            QueryError::Killed(_) => Self::Cancelled,
+            QueryError::Forbidden(_) => Self::Denied,
             QueryError::Unavailable(_) | QueryError::Internal(_) => Self::Failed,
         }
     }
@@ -152,7 +166,13 @@ impl Metrics {
             "Batches that log-based metrics did not count",
             log.missed.clone(),
         );
-        Self { registry, queries, seconds, rows, running, followers, missed, log }
+        let audit_lost = Counter::default();
+        registry.register(
+            "audit_lost",
+            "Lines of the audit log that could not be written",
+            audit_lost.clone(),
+        );
+        Self { registry, queries, seconds, rows, running, followers, missed, log, audit_lost }
     }
 
     /// Begins to measure a query.
@@ -173,8 +193,13 @@ impl Metrics {
         self.log.clone()
     }
 
+    /// Lines of the audit log that could not be written.
+    pub(crate) fn audit_lost(&self) -> Counter {
+        self.audit_lost.clone()
+    }
+
     /// A follower did not get so many rows.
-    pub(super) fn missed(&self, rows: u64) {
+    pub(crate) fn missed(&self, rows: u64) {
         self.missed.inc_by(rows);
     }
 

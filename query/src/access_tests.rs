@@ -1,0 +1,203 @@
+//! Two principals, and that neither sees a row of the other's by any way through HTTP.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::testing::{Stand, batch, flow};
+use crate::{AccessSettings, GrantSettings, QueryConfig, TokenSettings};
+
+const ALICE: &str = "alice-has-a-long-secret";
+const ROOT: &str = "root-has-another-secret";
+
+fn token(name: &str, secret: &str) -> TokenSettings {
+    let digest = Sha256::digest(secret.as_bytes());
+    let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    TokenSettings { name: name.into(), sha256: Some(sha256), file: None }
+}
+
+fn grant(principal: &str, namespaces: &[&str], admin: bool) -> GrantSettings {
+    let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
+    GrantSettings { principals: vec![principal.into()], groups: vec![], namespaces, admin }
+}
+
+/// 60 flows, of which alice sees those from `ns-1`: a fifth has no source namespace, the others one of three.
+async fn stand(directory: &std::path::Path) -> Stand {
+    let access = AccessSettings {
+        tokens: vec![token("alice", ALICE), token("root", ROOT)],
+        grants: vec![grant("alice", &["ns-1"], false), grant("root", &["*"], true)],
+        ..AccessSettings::default()
+    };
+    let audit = Some(directory.join("audit.jsonl"));
+    let stand =
+        Stand::with(QueryConfig { access: Some(access), audit, ..QueryConfig::default() }).await;
+    stand.relay.push(batch((0..30).map(flow)));
+    stand.relay.flush();
+    stand.relay.push(batch((30..60).map(flow)));
+    stand
+}
+
+async fn ask(stand: &Stand, secret: &str, sql: &str) -> (u16, Value) {
+    let request = stand.client.post(format!("{}/api/v1/sql", stand.url)).bearer_auth(secret);
+    let response = request.json(&json!({"sql": sql})).send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_comes_in_without_a_token() {
+    let directory = tempfile::tempdir().unwrap();
+    let stand = stand(directory.path()).await;
+    for path in ["/api/v1/flows", "/api/v1/status", "/metrics", "/api/v1/flows/tail", "/nowhere"] {
+        let (code, text) = stand.get(path).await;
+        assert_eq!(code, 401, "{path}: {text}");
+        assert!(text.contains("Bearer"), "{text}");
+    }
+    for path in ["/healthz", "/readyz", "/"] {
+        assert_eq!(stand.get(path).await.0, 200, "{path}");
+    }
+    let (code, body) = ask(&stand, "guessed-by-somebody", "select 1").await;
+    assert_eq!((code, &body["error"]["status"]), (401, &json!("UNAUTHENTICATED")));
+    let audit = std::fs::read_to_string(directory.path().join("audit.jsonl"));
+    assert!(!audit.unwrap_or_default().contains("guessed-by-somebody"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_sql_shows_a_row_of_a_namespace_that_is_not_granted() {
+    let directory = tempfile::tempdir().unwrap();
+    let stand = stand(directory.path()).await;
+    let (code, body) = ask(&stand, ROOT, "select count(*) as n from flows").await;
+    assert_eq!((code, &body["rows"][0]["n"]), (200, &json!(60)), "{body}");
+    let own = "select count(*) as n from flows where source_namespace = 'ns-1'";
+    let (_, body) = ask(&stand, ROOT, own).await;
+    let own = body["rows"][0]["n"].clone();
+    assert!(own.as_u64().unwrap() > 10);
+    for (sql, expected) in [
+        ("select count(*) as n from flows", &own),
+        ("select sum(1) as n from flows limit 1", &own),
+        ("select sum(flow_rows) as n from edges_1m", &own),
+        ("select count(*) as n from (select * from flows limit 60)", &own),
+        ("select count(*) as n from flows where source_namespace <> 'ns-1'", &json!(0)),
+        ("select count(*) as n from flows where source_namespace is null", &json!(0)),
+        ("select count(distinct source_namespace) as n from flows", &json!(1)),
+        (
+            "select count(*) as n from flows a join flows b on a.destination_pod = b.destination_pod \
+             where b.source_namespace <> 'ns-1'",
+            &json!(0),
+        ),
+        ("select count(*) as n from connections where source_namespace <> 'ns-1'", &json!(0)),
+        (
+            "with f as (select * from flows) select count(*) as n from f where source_namespace = 'ns-2' or 1 = 1",
+            &own,
+        ),
+        ("select (select count(*) from flows where source_namespace = 'ns-2') as n", &json!(0)),
+    ] {
+        let (code, body) = ask(&stand, ALICE, sql).await;
+        assert_eq!((code, &body["rows"][0]["n"]), (200, expected), "{sql}: {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_condition_never_looks_at_a_hidden_row() {
+    let directory = tempfile::tempdir().unwrap();
+    let stand = stand(directory.path()).await;
+    // Fails on rows of `ns-2`, and on those only.
+    let probes = [
+        "select count(*) from flows where 1 / (case when source_namespace = 'ns-2' then 0 else 1 end) = 1",
+        "select count(*) from flows where cast(case when source_namespace = 'ns-2' then 'x' else '1' end as int) = 1",
+        "select 1 / (case when source_namespace = 'ns-2' then 0 else 1 end) from flows",
+    ];
+    for sql in probes {
+        let (code, body) = ask(&stand, ROOT, sql).await;
+        assert!(code >= 400 || body.get("error").is_some(), "{sql}: {body}");
+        let (code, body) = ask(&stand, ALICE, sql).await;
+        assert!(code == 200 && body.get("error").is_none(), "{sql}: {body}");
+    }
+    let analyze = "explain analyze select * from flows";
+    assert_eq!(ask(&stand, ALICE, analyze).await.0, 403);
+    assert_eq!(ask(&stand, ROOT, analyze).await.0, 200);
+    assert_eq!(ask(&stand, ALICE, "explain select * from flows").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_gets_its_own_rows_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let stand = stand(directory.path()).await;
+    let request = stand.client.get(format!("{}/api/v1/flows/tail", stand.url)).bearer_auth(ALICE);
+    let mut tail = request.send().await.unwrap();
+    assert_eq!(tail.status(), 200);
+    stand.relay.push(batch((60..90).map(flow)));
+    let expected =
+        (60..90).map(flow).filter(|flow| flow.source_namespace.as_deref() == Some("ns-1"));
+    let expected = expected.count();
+    let mut text = String::new();
+    let rows = |text: &str| text.matches("\"source_namespace\":\"ns-1\"").count();
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while rows(&text) < expected {
+            text.push_str(&String::from_utf8_lossy(&tail.chunk().await.unwrap().unwrap()));
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(text.matches("\"source_pod\"").count(), expected, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_are_listed_ended_and_audited() {
+    let directory = tempfile::tempdir().unwrap();
+    let stand = stand(directory.path()).await;
+    let endless =
+        "select count(*) from generate_series(1, 9000000) a, generate_series(1, 9000000) b";
+    let url = format!("{}/api/v1/queries", stand.url);
+    let running = {
+        let request = stand.client.post(format!("{}/api/v1/sql", stand.url)).bearer_auth(ALICE);
+        let request = request.json(&json!({"sql": endless}));
+        tokio::spawn(async move { request.send().await.unwrap().json::<Value>().await.unwrap() })
+    };
+    let id = loop {
+        let list: Value =
+            stand.client.get(&url).bearer_auth(ROOT).send().await.unwrap().json().await.unwrap();
+        let found =
+            list["queries"].as_array().unwrap().iter().find(|query| query["text"] == endless);
+        if let Some(found) = found {
+            assert_eq!(found["principal"], "alice");
+            break found["id"].as_u64().unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let missing =
+        stand.client.delete(format!("{url}/987654")).bearer_auth(ROOT).send().await.unwrap();
+    assert_eq!(missing.status(), 404);
+    let killed = stand.client.delete(format!("{url}/{id}")).bearer_auth(ROOT).send().await.unwrap();
+    assert_eq!(killed.status(), 200);
+    let answer = running.await.unwrap();
+    assert_eq!(answer["error"]["message"], "the query was ended by root", "{answer}");
+    let path = directory.path().join("audit.jsonl");
+    let line = loop {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if let Some(line) = text.lines().find(|line| line.contains("9000000")) {
+            break serde_json::from_str::<Value>(line).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert_eq!((&line["principal"], &line["outcome"]), (&json!("alice"), &json!("cancelled")));
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(!text.contains(ALICE) && !text.contains(ROOT));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_keeps_its_token_in_a_cookie() {
+    let directory = tempfile::tempdir().unwrap();
+    let stand = stand(directory.path()).await;
+    let url = format!("{}/api/v1/session", stand.url);
+    let refused = stand.client.post(&url).json(&json!({"token": "nobody-knows-this"})).send().await;
+    assert_eq!(refused.unwrap().status(), 401);
+    let response = stand.client.post(&url).json(&json!({"token": ALICE})).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let cookie = response.headers()["set-cookie"].to_str().unwrap().to_owned();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap();
+    let me: Value =
+        stand.client.get(&url).header("cookie", cookie).send().await.unwrap().json().await.unwrap();
+    assert_eq!((&me["principal"], &me["namespaces"]), (&json!("alice"), &json!(["ns-1"])), "{me}");
+}

@@ -1,0 +1,93 @@
+//! Who sends a request: found before any handler, from the header `authorization`, the cookie of a
+//! session or the client's certificate.
+
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::header::{AUTHORIZATION, COOKIE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use super::App;
+use super::error::ApiError;
+use crate::access::{Credentials, Principal};
+use crate::metrics::Door;
+use crate::serve::Peer;
+
+/// The cookie that a browser keeps its token in.
+pub(super) const COOKIE_NAME: &str = "weir_token";
+/// What everybody may read: whether the service lives, and the pages that ask for a token.
+const OPEN: [&str; 3] = ["/healthz", "/readyz", "/"];
+
+/// Whoever sent the request.
+#[derive(Clone, Debug)]
+pub(crate) struct Who(pub(crate) Arc<Principal>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Who {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(ApiError::nobody)
+    }
+}
+
+pub(super) async fn find(
+    State(app): State<Arc<App>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if request.method() == Method::GET && OPEN.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let shown =
+        Credentials { secret: secret(request.headers()), certificate: peer.certificate.as_deref() };
+    match app.access.admit(shown).await {
+        Ok(principal) => {
+            request.extensions_mut().insert(Who(principal));
+            next.run(request).await
+        }
+        Err(denied) => {
+            app.audit.denied(Door::Http, &peer.address.to_string(), &denied.to_string());
+            ApiError::unauthenticated(denied.to_string()).into_response()
+        }
+    }
+}
+
+/// A token of the request.
+pub(crate) fn secret(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    let cookie = || {
+        let cookies = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+        cookies.flat_map(|cookies| cookies.split(';')).find_map(|cookie| {
+            let (name, value) = cookie.trim().split_once('=')?;
+            (name == COOKIE_NAME).then_some(value)
+        })
+    };
+    bearer.or_else(cookie).filter(|secret| !secret.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_comes_by_header_or_cookie() {
+        let headers = |pairs: &[(axum::http::HeaderName, &str)]| {
+            let pairs = pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
+            secret(&pairs.collect::<HeaderMap>()).map(str::to_owned)
+        };
+        assert_eq!(headers(&[(AUTHORIZATION, "Bearer abc")]).as_deref(), Some("abc"));
+        assert_eq!(headers(&[(AUTHORIZATION, "bearer  abc ")]).as_deref(), Some("abc"));
+        assert_eq!(headers(&[(AUTHORIZATION, "Basic abc")]), None);
+        assert_eq!(headers(&[(COOKIE, "a=b; weir_token=abc")]).as_deref(), Some("abc"));
+        assert_eq!(headers(&[(COOKIE, "weir_token=")]), None);
+        let both = [(AUTHORIZATION, "Bearer one"), (COOKIE, "weir_token=two")];
+        assert_eq!(headers(&both).as_deref(), Some("one"));
+    }
+}

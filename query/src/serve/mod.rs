@@ -1,0 +1,7 @@
+//! How the doors listen: TCP with or without TLS, and who is on the other side.
+
+mod listener;
+mod tls;
+
+pub(crate) use listener::{Listener, Peer};
+pub(crate) use tls::server_config;
