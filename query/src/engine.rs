@@ -36,6 +36,7 @@ pub(crate) use caller::Caller;
 pub(crate) use record::Record;
 pub(crate) use request::{FlowsRequest, LossRequest, Order, Request, StateRequest, time};
 pub(crate) use running::Running;
+use weir_flow::schema::loss::LossRow;
 
 use crate::access::Principal;
 use crate::audit::Audit;
@@ -260,6 +261,12 @@ impl Engine {
         moment.completeness_of(range).await
     }
 
+    /// What was lost over a time.
+    pub(crate) async fn losses(&self, range: TimeRange) -> Result<Vec<LossRow>, QueryError> {
+        let moment = Moment::new(self.snapshots.clone(), Principal::everyone(), true);
+        moment.losses(range).await
+    }
+
     /// The tables of one query of somebody.
     fn tables(&self, principal: &Arc<Principal>, roll_ups: bool) -> Tables {
         let snapshots = self.snapshots.clone();
@@ -402,8 +409,9 @@ async fn work(
     let schema = physical.schema();
     let mut batches = execute_stream(physical.clone(), state.task_ctx())?;
     let completeness = tables.moment.completeness().await;
+    let positions = tables.moment.positions();
     warnings.extend(tables.warnings());
-    let mut head = Some(Head { schema, warnings, completeness });
+    let mut head = Some(Head { schema, warnings, completeness, positions });
     let mut rows = 0;
     while let Some(batch) = batches.next().await {
         let mut batch = batch?;

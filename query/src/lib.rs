@@ -21,6 +21,7 @@ mod functions;
 mod grpc;
 mod guard;
 mod http;
+mod hubble;
 #[cfg(test)]
 mod ledger_tests;
 mod live;

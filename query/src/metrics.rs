@@ -80,6 +80,8 @@ pub(crate) enum Door {
     Intervals,
     /// The Cloud Logging API.
     CloudLogging,
+    /// The Hubble observer API.
+    Hubble,
     /// Another request by HTTP.
     Http,
     /// A gRPC service that has no word of its own.

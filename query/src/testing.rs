@@ -4,6 +4,8 @@
 mod relay;
 mod store;
 
+use std::path::PathBuf;
+
 use arrow::record_batch::RecordBatch;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -230,4 +232,18 @@ impl Stand {
         assert!(!body["error"]["status"].as_str().unwrap().is_empty());
         body["error"]["message"].as_str().unwrap().to_owned()
     }
+}
+
+/// What a Python program prints, with the packages of `scripts/setup test`.
+pub(crate) async fn python(program: &str, arguments: &[&str]) -> String {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let cache = std::env::var_os("WEIR_CACHE").map_or_else(|| home.join(".cache/weir"), Into::into);
+    let python = cache.join("python/bin/python");
+    assert!(python.exists(), "there is no {}: run scripts/setup test", python.display());
+    let mut command = tokio::process::Command::new(python);
+    command.args(["-c", program]).args(arguments).kill_on_drop(true);
+    let output = command.output().await.unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout).unwrap()
 }

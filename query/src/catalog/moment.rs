@@ -11,6 +11,7 @@ use super::range::TimeRange;
 use super::snapshot::{Snapshot, Snapshots};
 use crate::access::Principal;
 use crate::error::QueryError;
+use crate::live::Positions;
 
 /// One query's moment.
 #[derive(Debug)]
@@ -54,6 +55,11 @@ impl Moment {
         *asked = Some(asked.map_or(range, |asked| asked.or(range)));
     }
 
+    /// How far the flows of the snapshot go; `None` while nothing has been read.
+    pub(crate) fn positions(&self) -> Option<Positions> {
+        self.snapshot.get().map(|snapshot| snapshot.positions.clone())
+    }
+
     /// What the answer must say about itself; known once the query is planned.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.snapshot.get().map(Snapshot::warnings).unwrap_or_default()
@@ -65,6 +71,12 @@ impl Moment {
         let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let range = asked?;
         Some(self.completeness_of(range).await)
+    }
+
+    /// What was lost over a time.
+    pub(crate) async fn losses(&self, range: TimeRange) -> Result<Vec<LossRow>, QueryError> {
+        let snapshot = self.snapshot().await?;
+        self.snapshots.ledger.rows(&self.snapshots.store, snapshot, range).await
     }
 
     /// The same for a time that nobody asked flows of.

@@ -18,6 +18,7 @@ use super::relay::RelayError;
 use super::source::{self, Source};
 use super::store::Store;
 use crate::error::QueryError;
+use crate::live::Positions;
 
 /// How often a manifest may be pruned between the relay's word and our reading before we give up.
 pub(super) const ATTEMPTS: usize = 5;
@@ -30,6 +31,8 @@ pub(crate) struct Snapshot {
     /// Of `loss`, with what retention removed.
     pub(crate) hot_losses: Vec<RecordBatch>,
     pub(crate) stored: Arc<Manifest>,
+    /// How far the rows of `flows` go.
+    pub(crate) positions: Positions,
     /// Where more may be.
     pub(crate) unreachable: Vec<Unreachable>,
 }
@@ -120,7 +123,10 @@ impl Snapshot {
         let hot = newer(flows, |known| known.position);
         let mut hot_losses = newer(losses, |known| known.loss_position);
         hot_losses.extend(ledger::of_retention(&stored));
-        Self { hot, hot_losses, stored, unreachable }
+        let mut positions = Positions::default();
+        stored.flushed.iter().for_each(|known| positions.read(known.relay_epoch, known.position));
+        flows.iter().for_each(|view| positions.read(view.epoch, view.last));
+        Self { hot, hot_losses, stored, positions, unreachable }
     }
 
     /// What an answer over flows must say about itself.

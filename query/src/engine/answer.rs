@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use super::record::Record;
 use crate::catalog::completeness::Completeness;
 use crate::error::QueryError;
+use crate::live::Positions;
 
 /// What the task of a query says: the head, batches, and how it ended.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub(super) struct Head {
     pub(super) schema: SchemaRef,
     pub(super) warnings: Vec<String>,
     pub(super) completeness: Option<Completeness>,
+    pub(super) positions: Option<Positions>,
 }
 
 /// Ends a task with the interest in it.
@@ -79,6 +81,7 @@ pub(crate) struct Answer {
     schema: SchemaRef,
     warnings: Vec<String>,
     completeness: Option<Completeness>,
+    positions: Option<Positions>,
     limit: usize,
     clock: Clock,
     messages: mpsc::Receiver<Message>,
@@ -101,6 +104,7 @@ impl Answer {
                 schema: distinct_names(&head.schema),
                 warnings: head.warnings,
                 completeness: head.completeness,
+                positions: head.positions,
                 limit,
                 clock,
                 messages,
@@ -130,6 +134,12 @@ impl Answer {
     /// Whether the flows that it was made of are all there were; `None` if it was made of none.
     pub(crate) fn completeness(&self) -> Option<&Completeness> {
         self.completeness.as_ref()
+    }
+
+    /// How far the flows go that it was made of: whoever follows from there misses none.
+    /// `None` if none were read.
+    pub(crate) fn positions(&self) -> Option<&Positions> {
+        self.positions.as_ref()
     }
 
     /// Most rows of this answer.

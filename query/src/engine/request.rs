@@ -97,6 +97,8 @@ pub(crate) struct FlowsRequest {
     pub(crate) order: Order,
     /// How many.
     pub(crate) limit: usize,
+    /// Hands them out earliest first, also those chosen from the latest.
+    pub(crate) earliest_first: bool,
 }
 
 impl FlowsRequest {
@@ -112,7 +114,11 @@ impl FlowsRequest {
             plan = plan.filter(condition)?;
         }
         let plan = plan.sort([col("time").sort(ascending, false)])?;
-        Ok(plan.limit(0, Some(self.limit))?.build()?)
+        let mut plan = plan.limit(0, Some(self.limit))?;
+        if self.earliest_first && !ascending {
+            plan = plan.sort([col("time").sort(true, false)])?;
+        }
+        Ok(plan.build()?)
     }
 }
 

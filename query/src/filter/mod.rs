@@ -86,6 +86,11 @@ pub(crate) fn parse_for(text: &str, names: Names) -> Result<Parsed, FilterError>
 }
 
 impl Filter {
+    /// The rows for which an expression over table `flows` is true.
+    pub(crate) fn of(expr: Expr) -> Self {
+        Self(Tree::Leaf(Test { expr, nullable: true }))
+    }
+
     /// The same as an expression over table `flows`: true for the rows that pass, else false or null.
     pub(crate) fn into_expr(self) -> Expr {
         lower::lower(self.0, false)

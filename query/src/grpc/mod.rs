@@ -14,12 +14,13 @@ use tonic_health::server::{HealthReporter, HealthService};
 pub(crate) use access::who;
 
 use crate::http::App;
+use crate::hubble;
 use crate::logging::grpc::CloudLogging;
 use crate::logging::proto::logging_service_v2_server::LoggingServiceV2Server;
 use crate::logging::proto::metrics_service_v2_server::MetricsServiceV2Server;
 
 /// Names that clients ask the health service for.
-const SERVICES: [&str; 1] = [""];
+const SERVICES: [&str; 2] = ["", "hubble.server.Observer"];
 
 /// All services.
 pub(crate) async fn router(app: Arc<App>) -> Router {
@@ -34,6 +35,7 @@ pub(crate) async fn router(app: Arc<App>) -> Router {
     Routes::new(health)
         .add_service(LoggingServiceV2Server::new(logging.clone()))
         .add_service(MetricsServiceV2Server::new(logging))
+        .add_service(hubble::server(app.clone()))
         .prepare()
         .into_axum_router()
         .layer(middleware::from_fn_with_state(app, access::find))

@@ -70,6 +70,7 @@ impl FlowsParameters {
             until: given(&self.until, "until")?,
             order: order(self.order.as_deref())?,
             limit: limit(self.limit.as_deref())?,
+            ..FlowsRequest::default()
         })
     }
 }

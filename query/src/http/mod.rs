@@ -14,7 +14,7 @@ mod queries;
 mod reply;
 mod session;
 mod sql;
-mod status;
+pub(crate) mod status;
 pub(crate) mod tail;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use super::App;
 use crate::catalog::range::TimeRange;
 
 /// A collector that was silent for longer does not count as alive; it speaks every few seconds.
-const ALIVE_NS: u64 = 30_000_000_000;
+pub(crate) const ALIVE_NS: u64 = 30_000_000_000;
 /// Over which time it is told what is missing: a day.
 const COMPLETENESS_NS: i64 = 24 * 3_600_000_000_000;
 /// Most names in the one sentence.
@@ -144,7 +144,7 @@ fn enforcing(collectors: &[CollectorSeen], now_ns: u64) -> Value {
 }
 
 /// Each collector as the relay knows it that heard of it last: a collector may change its relay.
-fn latest(seen: impl Iterator<Item = CollectorSeen>) -> Vec<CollectorSeen> {
+pub(crate) fn latest(seen: impl Iterator<Item = CollectorSeen>) -> Vec<CollectorSeen> {
     let mut latest: BTreeMap<String, CollectorSeen> = BTreeMap::new();
     for seen in seen {
         let newer = |known: &CollectorSeen| known.last_seen_ns < seen.last_seen_ns;

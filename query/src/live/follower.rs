@@ -18,7 +18,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use weir_flow::schema::{stored_schema, table_schema};
 
@@ -91,9 +91,33 @@ impl Follower {
     /// Joins, tells that by a first position, and follows until nobody listens.
     pub(crate) async fn follow(self, after: Option<Positions>, told: mpsc::Sender<Vec<Told>>) {
         let subscription = self.hub.join(after.as_ref()).await;
+        let read = after.unwrap_or_else(|| subscription.seen.clone());
+        self.go_on(subscription, read, told).await;
+    }
+
+    /// Joins, says so, waits until it is known which rows a query has found that began then, and follows behind
+    /// them: no row comes by both ways, and none by neither.
+    pub(crate) async fn follow_behind(
+        self,
+        joined: oneshot::Sender<()>,
+        found: oneshot::Receiver<Positions>,
+        told: mpsc::Sender<Vec<Told>>,
+    ) {
+        let mut subscription = self.hub.join(None).await;
+        let (Ok(()), Ok(found)) = (joined.send(()), found.await) else { return };
+        subscription.seen.merge(&found);
+        let read = subscription.seen.clone();
+        self.go_on(subscription, read, told).await;
+    }
+
+    async fn go_on(
+        self,
+        subscription: Subscription,
+        mut read: Positions,
+        told: mpsc::Sender<Vec<Told>>,
+    ) {
         let Subscription { mut items, overflow, mut seen, backlog, missed } = subscription;
         let mut window = Window { passing: self, batches: vec![], rows: vec![] };
-        let mut read = after.unwrap_or_else(|| seen.clone());
         let mut out = vec![Told::Position(read.to_string())];
         if missed > 0 {
             out.push(Told::Missed { batches: missed, rows: None });

@@ -19,7 +19,7 @@ impl Positions {
     }
 
     /// Everything of an epoch up to a position has been read.
-    pub(super) fn read(&mut self, epoch: u64, position: u64) {
+    pub(crate) fn read(&mut self, epoch: u64, position: u64) {
         let last = self.0.entry(epoch).or_default();
         *last = position.max(*last);
     }

@@ -158,7 +158,7 @@ impl MetricsServiceV2 for CloudLogging {
 }
 
 /// The error as gRPC tells it.
-pub(super) fn status(error: ApiError) -> Status {
+pub(crate) fn status(error: ApiError) -> Status {
     let code = match error.status() {
         "INVALID_ARGUMENT" => Code::InvalidArgument,
         "PERMISSION_DENIED" => Code::PermissionDenied,

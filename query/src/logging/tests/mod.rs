@@ -1,10 +1,8 @@
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 
 use super::metrics::MetricStore;
 use crate::access::Principal;
-use crate::testing::{Stand, batch, flow};
+use crate::testing::{Stand, batch, flow, python};
 
 async fn call(stand: &Stand, body: &Value) -> (u16, Value) {
     let url = format!("{}/v2/entries:list?prettyPrint=false", stand.url);
@@ -255,7 +253,7 @@ async fn the_client_of_google_works_unchanged() {
     let stand = Stand::new().await;
     stand.relay.push(batch((0..30).map(flow)));
     let address = stand.url.trim_start_matches("http://");
-    let printed = python(include_str!("client.py"), address).await;
+    let printed = python(include_str!("client.py"), &[address]).await;
     assert_eq!(printed.trim(), "passed");
 }
 
@@ -263,7 +261,7 @@ async fn the_client_of_google_works_unchanged() {
 async fn the_client_of_google_works_over_grpc() {
     let stand = Stand::new().await;
     stand.relay.push(batch((0..30).map(flow)));
-    let address = stand.grpc.clone();
+    let arguments = [stand.grpc.as_str()];
     let feeder = async {
         // The client tails by now, or will: it waits for these.
         loop {
@@ -272,7 +270,7 @@ async fn the_client_of_google_works_over_grpc() {
         }
     };
     let printed = tokio::select! {
-        printed = python(include_str!("client_grpc.py"), &address) => printed,
+        printed = python(include_str!("client_grpc.py"), &arguments) => printed,
         () = feeder => unreachable!("it feeds for ever"),
     };
     assert_eq!(printed.trim(), "passed");
@@ -338,17 +336,4 @@ async fn metrics_count_what_comes_and_stay() {
     assert_eq!(send(reqwest::Method::GET, "/denies%2Fall", json!({})).await.0, 404);
     let (_, listed) = send(reqwest::Method::GET, "", json!({})).await;
     assert_eq!(listed, json!({"metrics": []}));
-}
-
-/// What a Python program prints, with the packages of `scripts/setup test`.
-async fn python(program: &str, argument: &str) -> String {
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let cache = std::env::var_os("WEIR_CACHE").map_or_else(|| home.join(".cache/weir"), Into::into);
-    let python = cache.join("python/bin/python");
-    assert!(python.exists(), "there is no {}: run scripts/setup test", python.display());
-    let command = tokio::process::Command::new(python).args(["-c", program, argument]).output();
-    let output = command.await.unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    String::from_utf8(output.stdout).unwrap()
 }
