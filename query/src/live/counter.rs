@@ -65,7 +65,9 @@ pub(crate) async fn count(
                         }
                     }
                 }
-                Some(Item::Missed(batches)) => counters.missed(batches),
+                Some(Item::Missed(gap)) => {
+                    counters.missed(gap.news_to(&mut subscription.seen));
+                }
                 Some(Item::Trouble(_)) => {}
                 None => break,
             }

@@ -161,7 +161,11 @@ impl Follower {
                         }
                     }
                 }
-                Some(Item::Missed(batches)) => out.push(Told::Missed { batches, rows: None }),
+                // What it was told of when it joined may come by the stream again.
+                Some(Item::Missed(gap)) => match gap.news_to(&mut seen) {
+                    0 => {}
+                    batches => out.push(Told::Missed { batches, rows: None }),
+                },
                 // Told once, until something comes again.
                 Some(Item::Trouble(cause)) if trouble.as_ref() != Some(&cause) => {
                     trouble = Some(cause.clone());

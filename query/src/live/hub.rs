@@ -34,10 +34,34 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 pub(super) enum Item {
     /// Rows.
     Batch(Arc<LiveBatch>),
-    /// So many batches of a relay came and went before they could be read.
-    Missed(u64),
+    /// Batches of a relay came and went before they could be read.
+    Missed(Gap),
     /// A relay does not answer.
     Trouble(String),
+}
+
+/// Batches that nobody can read any more, by position, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub(super) epoch: u64,
+    pub(super) first: u64,
+    pub(super) last: u64,
+}
+
+impl Gap {
+    /// How many batches they are.
+    fn batches(self) -> u64 {
+        (self.last + 1).saturating_sub(self.first)
+    }
+
+    /// How many of them somebody knows nothing of who has seen so far; from then on it has.
+    pub(super) fn news_to(mut self, seen: &mut Positions) -> u64 {
+        self.first = self.first.max(seen.of(self.epoch).map_or(0, |seen| seen + 1));
+        if self.batches() > 0 {
+            seen.read(self.epoch, self.last);
+        }
+        self.batches()
+    }
 }
 
 /// A batch and where it stands.
@@ -120,8 +144,8 @@ impl Queue {
                 overflow.batches.fetch_add(1, Ordering::Relaxed);
                 overflow.rows.fetch_add(batch.batch.num_rows() as u64, Ordering::Relaxed);
             }
-            Item::Missed(batches) => {
-                overflow.batches.fetch_add(batches, Ordering::Relaxed);
+            Item::Missed(gap) => {
+                overflow.batches.fetch_add(gap.batches(), Ordering::Relaxed);
             }
             // It is told again with the next attempt.
             Item::Trouble(_) => {}
@@ -232,8 +256,8 @@ impl Hub {
             *last = (header.relay_epoch, header.first.saturating_sub(1));
         }
         while let Some(HotBatch { position, wire_bytes, batch }) = batches.next().await? {
-            let missed = position.saturating_sub(last.1 + 1);
-            if missed > 0 && !self.publish(relay, &Item::Missed(missed)) {
+            let gap = Gap { epoch: last.0, first: last.1 + 1, last: position.saturating_sub(1) };
+            if gap.batches() > 0 && !self.publish(relay, &Item::Missed(gap)) {
                 return Ok(());
             }
             last.1 = last.1.max(position);
@@ -295,6 +319,17 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_is_told_once() {
+        let mut seen: Positions = "1:5".parse().unwrap();
+        let gap = |first, last| Gap { epoch: 1, first, last };
+        assert_eq!(gap(3, 5).news_to(&mut seen), 0);
+        assert_eq!(gap(4, 7).news_to(&mut seen), 2);
+        assert_eq!(gap(4, 7).news_to(&mut seen), 0);
+        assert_eq!(gap(8, 7).news_to(&mut seen), 0);
+        assert_eq!(Gap { epoch: 2, first: 1, last: 3 }.news_to(&mut seen), 3);
+    }
+
+    #[test]
     fn a_full_queue_counts_what_it_refuses() {
         let (items, mut receiver) = mpsc::channel(2);
         let queue = Queue { items, overflow: Arc::default() };
@@ -307,7 +342,7 @@ mod tests {
         assert_eq!(count(), (1, 3));
         assert!(queue.offer(&item(3, 1, 10)));
         assert!(queue.offer(&item(4, 5, 10)));
-        assert!(queue.offer(&Item::Missed(7)));
+        assert!(queue.offer(&Item::Missed(Gap { epoch: 1, first: 3, last: 9 })));
         assert_eq!(count(), (9, 8));
         assert_eq!(queue.overflow.waiting_bytes.load(Ordering::Relaxed), 20);
         receiver.close();
