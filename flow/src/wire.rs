@@ -1,5 +1,5 @@
 //! What processes say to each other around Arrow Flight: the JSON in `app_metadata`, tickets and
-//! action bodies. The batches themselves are of [`crate::schema::stored_schema`].
+//! action bodies. The batches themselves are of [`crate::schema::sent_schema`].
 //!
 //! Collector → relay, `DoPut` with descriptor path [`FLOWS`]: each data message carries a
 //! [`BatchId`]; the relay answers each with a `PutResult` that carries an [`Acknowledgement`].

@@ -1,5 +1,5 @@
 //! Many batches as one set of columns, in which equal values are one number: text by its rank among
-//! all texts of the column, lists and maps by the order of their first row. No I/O.
+//! all texts of the column, lists and maps by the order in which they come. No I/O.
 //!
 //! What follows (sorting, roll-up, encoding) works on these numbers. A row's labels are a dozen
 //! strings, and a million rows have a few hundred different sets of them.
@@ -7,11 +7,14 @@
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, StringArray, UInt32Array,
+};
 use arrow::compute::{concat, interleave, take};
 use arrow::datatypes::{DataType, Int32Type, SchemaRef, UInt32Type};
 use arrow::error::ArrowError;
 use rustc_hash::{FxHashMap, FxHasher};
+use weir_flow::schema::sent_schema;
 
 /// The key of a null.
 pub(crate) const NULL: u32 = u32::MAX;
@@ -36,7 +39,7 @@ pub(crate) enum Column {
 }
 
 impl Columns {
-    /// All rows of the batches, which are of the schema.
+    /// All rows of the batches, which are of the schema; lists and maps may be dictionary-encoded.
     ///
     /// # Errors
     /// They are not, or hold more than an Arrow array can.
@@ -45,12 +48,12 @@ impl Columns {
         let mut columns = Vec::with_capacity(schema.fields().len());
         for (index, field) in schema.fields().iter().enumerate() {
             let arrays: Vec<&ArrayRef> = batches.iter().map(|batch| batch.column(index)).collect();
-            if let Some(wrong) = arrays.iter().find(|array| array.data_type() != field.data_type())
-            {
+            let expected = field.data_type();
+            if let Some(wrong) = arrays.iter().find(|array| !is_of(array.data_type(), expected)) {
                 let found = wrong.data_type();
                 return Err(ArrowError::SchemaError(format!("column {} is {found}", field.name())));
             }
-            columns.push(match field.data_type() {
+            columns.push(match expected {
                 DataType::Dictionary(..) => text(&arrays),
                 DataType::List(_) | DataType::Map(..) => lists(&arrays)?,
                 _ => {
@@ -134,39 +137,95 @@ fn text(arrays: &[&ArrayRef]) -> Column {
     Column::Text { values: Arc::new(StringArray::from_iter_values(sorted)), keys }
 }
 
-/// The different lists of all arrays.
+/// Whether an array of type `found` may stand in a column of type `expected`.
+fn is_of(found: &DataType, expected: &DataType) -> bool {
+    match found {
+        DataType::Dictionary(_, values) if expected.is_nested() => **values == *expected,
+        found => found == expected,
+    }
+}
+
+/// Rows with plain lists and maps as rows of [`sent_schema`].
+///
+/// # Errors
+/// They have other columns.
+pub(crate) fn pack(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let pack = |column: &ArrayRef| -> Result<ArrayRef, ArrowError> {
+        if !column.data_type().is_nested() {
+            return Ok(column.clone());
+        }
+        match lists(&[column])? {
+            Column::Lists { values, keys } => {
+                let keys = Int32Array::from_iter_values(keys.into_iter().map(u32::cast_signed));
+                Ok(Arc::new(DictionaryArray::try_new(keys, values)?))
+            }
+            _ => Ok(column.clone()),
+        }
+    };
+    let columns = batch.columns().iter().map(pack).collect::<Result<Vec<_>, _>>()?;
+    RecordBatch::try_new(sent_schema(), columns)
+}
+
+/// The different lists of all arrays, dictionary-encoded or not.
 fn lists(arrays: &[&ArrayRef]) -> Result<Column, ArrowError> {
+    let dictionaries: Vec<_> =
+        arrays.iter().map(|array| array.as_dictionary_opt::<Int32Type>()).collect();
+    let values: Vec<&ArrayRef> = arrays
+        .iter()
+        .zip(&dictionaries)
+        .map(|(array, dictionary)| dictionary.map_or(*array, |dictionary| dictionary.values()))
+        .collect();
     let flat: Vec<FlatLists<'_>> =
-        arrays.iter().map(|array| FlatLists::of(array)).collect::<Result<_, _>>()?;
-    let mut known: FxHashMap<u64, u32> = FxHashMap::default();
-    let mut different: Vec<(usize, usize)> = Vec::new();
-    let mut keys = Vec::with_capacity(arrays.iter().map(Array::len).sum());
-    for (number, lists) in flat.iter().enumerate() {
-        for row in 0..lists.len() {
-            let mut hash = lists.hash(row);
-            // Another list may have the same hash; then the next number is tried.
-            let key = loop {
-                match known.get(&hash) {
-                    Some(&key) => {
-                        let (of, at) = different[key as usize];
-                        if lists.is_equal(row, &flat[of], at) {
-                            break key;
-                        }
-                        hash = hash.wrapping_add(1);
-                    }
-                    None => {
-                        let key = different.len() as u32;
-                        known.insert(hash, key);
-                        different.push((number, row));
-                        break key;
-                    }
-                }
-            };
-            keys.push(key);
+        values.iter().map(|array| FlatLists::of(array)).collect::<Result<_, _>>()?;
+    let mut different = Different::default();
+    let mut keys = Vec::with_capacity(arrays.iter().map(|array| array.len()).sum());
+    for (number, dictionary) in dictionaries.iter().enumerate() {
+        let all = (0..flat[number].len()).map(|row| different.key(&flat, number, row));
+        match dictionary {
+            None => keys.extend(all),
+            Some(dictionary) => {
+                let all: Vec<u32> = all.collect();
+                let rows = dictionary.keys().values().iter();
+                keys.extend(rows.map(|&key| all[key as usize]));
+            }
         }
     }
-    let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
-    Ok(Column::Lists { values: interleave(&arrays, &different)?, keys })
+    let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
+    Ok(Column::Lists { values: interleave(&values, &different.found)?, keys })
+}
+
+/// Lists that differ from each other.
+#[derive(Default)]
+struct Different {
+    by_hash: FxHashMap<u64, u32>,
+    /// Array and row.
+    found: Vec<(usize, usize)>,
+}
+
+impl Different {
+    /// The key of a list.
+    fn key(&mut self, all: &[FlatLists<'_>], array: usize, row: usize) -> u32 {
+        let lists = &all[array];
+        let mut hash = lists.hash(row);
+        // Another list may have the same hash; then the next number is tried.
+        loop {
+            match self.by_hash.get(&hash) {
+                Some(&key) => {
+                    let (of, at) = self.found[key as usize];
+                    if lists.is_equal(row, &all[of], at) {
+                        return key;
+                    }
+                    hash = hash.wrapping_add(1);
+                }
+                None => {
+                    let key = self.found.len() as u32;
+                    self.by_hash.insert(hash, key);
+                    self.found.push((array, row));
+                    return key;
+                }
+            }
+        }
+    }
 }
 
 /// Lists as offsets into leaf arrays.

@@ -9,17 +9,19 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::Buffer;
-use arrow::datatypes::{DataType, Int32Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::ipc;
 use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{read_dictionary, read_record_batch};
 use arrow_flight::FlightData;
 use weir_flow::schema::objects::{ObjectVersion, object_schema};
-use weir_flow::schema::{FIXUPS, conform, stored_schema};
+use weir_flow::schema::{FIXUPS, conform, sent_schema, stored_schema};
 use weir_flow::wire::{
     self, BatchId, FLOWS, LossEntry, MAX_BATCH_ROWS, MAX_LOSSES, MAX_MANIFEST_BYTES,
     MAX_MESSAGE_BYTES, MAX_NAME_BYTES, OBJECTS, ObjectsId,
 };
+
+use crate::columns;
 
 /// Largest `app_metadata`.
 const MAX_METADATA_BYTES: usize = 1 << 20;
@@ -101,7 +103,7 @@ pub enum Message {
 pub struct ReceivedBatch {
     /// Which batch.
     pub id: BatchId,
-    /// Its rows, of [`stored_schema`].
+    /// Its rows, of [`sent_schema`].
     pub batch: RecordBatch,
     /// What it weighs in memory.
     pub bytes: usize,
@@ -136,9 +138,14 @@ impl Table {
         }
     }
 
-    fn schema(self) -> SchemaRef {
+    /// What a stream that begins like this has to bring: lists and maps of flows may come as they are
+    /// in files, too.
+    fn schema(self, found: &Schema) -> SchemaRef {
+        let is_plain =
+            |field: &Arc<Field>| matches!(field.data_type(), DataType::List(_) | DataType::Map(..));
         match self {
-            Self::Flows => stored_schema(),
+            Self::Flows if found.fields().iter().any(is_plain) => stored_schema(),
+            Self::Flows => sent_schema(),
             Self::Objects => object_schema(),
         }
     }
@@ -237,12 +244,13 @@ impl Decoder {
         let batch =
             read_record_batch(&raw.body, header, schema, dictionaries, None, &message.version())
                 .map_err(|error| DecodeError::Invalid(error.to_string()))?;
+        let expected = table.schema(batch.schema_ref());
         // A column that a record lacks came later than it, whatever its version.
         let batch = match self.fixes_up {
-            true => conform(&batch, &table.schema(), 0, FIXUPS),
-            false => RecordBatch::try_new(table.schema(), batch.columns().to_vec()),
+            true => conform(&batch, &expected, 0, FIXUPS),
+            false => RecordBatch::try_new(expected, batch.columns().to_vec()),
         };
-        let batch = batch.map_err(|error| DecodeError::Invalid(error.to_string()))?;
+        let mut batch = batch.map_err(|error| DecodeError::Invalid(error.to_string()))?;
         check_dictionaries(&batch)?;
         let bytes = data.data_body.len() + std::mem::take(&mut self.dictionary_bytes);
         if table == Table::Objects {
@@ -251,6 +259,10 @@ impl Decoder {
                 .map_err(|error| DecodeError::Invalid(error.to_string()))?;
             check_versions(&versions)?;
             return Ok(Message::Objects { id, versions });
+        }
+        if batch.schema_ref() == &stored_schema() {
+            batch =
+                columns::pack(&batch).map_err(|error| DecodeError::Invalid(error.to_string()))?;
         }
         let id = read_id(&data.app_metadata)?;
         if id.sequence == 0 {
@@ -365,7 +377,7 @@ fn check_versions(versions: &[ObjectVersion]) -> Result<(), DecodeError> {
 
 /// Names the first difference from the columns of the table.
 fn check_schema(table: Table, found: &Schema) -> Result<(), DecodeError> {
-    let expected = table.schema();
+    let expected = table.schema(found);
     let differs = |cause: String| DecodeError::Schema(format!("{}: {cause}", table.name()));
     for (index, expected) in expected.fields().iter().enumerate() {
         let Some(found) = found.fields().get(index) else {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use weir_flow::manifest::{FlushedUpTo, Manifest, StoredUpTo};
 use weir_flow::schema::loss::LossRow;
-use weir_flow::schema::stored_schema;
+use weir_flow::schema::sent_schema;
 use weir_flow::wire::{Acknowledgement, BatchId, LossEntry};
 
 pub(crate) use self::ledger::loss_batch;
@@ -416,7 +416,7 @@ fn hot_batch(received: &ReceivedBatch, arrived: Arrived) -> HotBatch {
 }
 
 fn empty_batch(now_ns: u64) -> HotBatch {
-    let batch = RecordBatch::new_empty(stored_schema());
+    let batch = RecordBatch::new_empty(sent_schema());
     HotBatch { position: 0, arrived_ns: now_ns, bytes: BATCH_BYTES, batch, losses: Vec::new() }
 }
 

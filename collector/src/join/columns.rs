@@ -8,7 +8,7 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::error::ArrowError;
 use weir_abi::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP};
-use weir_flow::schema::stored_schema;
+use weir_flow::schema::sent_schema;
 use weir_flow::values::protocol_name;
 
 use super::row::Row;
@@ -153,7 +153,7 @@ impl Columns {
             numbers_or_null(self.rtt_ns),
             words(&self.state, &STATES)?,
         ];
-        RecordBatch::try_new(stored_schema(), columns)
+        RecordBatch::try_new(sent_schema(), columns)
     }
 }
 

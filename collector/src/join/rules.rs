@@ -1,7 +1,6 @@
 //! The columns `policies` and `policy`: which rules decided.
 
-use arrow::array::{ArrayRef, UInt32Array};
-use arrow::compute::take;
+use arrow::array::ArrayRef;
 use arrow::error::ArrowError;
 use rustc_hash::FxHashMap;
 use weir_flow::schema::{Kind, Policies};
@@ -13,13 +12,13 @@ use crate::directory::Directory;
 /// Distinct pairs of rule sets of a batch.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
-    numbers: FxHashMap<(u32, u32), u32>,
+    numbers: FxHashMap<(u32, u32), i32>,
     policies: <Policies as Kind>::Builder,
     texts: Texts,
     /// Key of column `policy` by pair.
     text_keys: Vec<i32>,
     /// Pair by row.
-    rows: Vec<u32>,
+    rows: Vec<i32>,
 }
 
 impl Rules {
@@ -32,14 +31,14 @@ impl Rules {
         self.rows.push(number);
     }
 
-    fn add(&mut self, sets: (u32, u32), directory: &Directory) -> u32 {
+    fn add(&mut self, sets: (u32, u32), directory: &Directory) -> i32 {
         let mut rules: Vec<PolicyRule> = directory.rule_set(sets.0).to_vec();
         rules.extend_from_slice(directory.rule_set(sets.1));
         rules.sort_unstable();
         rules.dedup();
         Policies::append(&mut self.policies, &rules);
         self.text_keys.push(self.texts.key(&policy_text(&rules)));
-        let number = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        let number = i32::try_from(self.numbers.len()).unwrap_or(i32::MAX);
         self.numbers.insert(sets, number);
         number
     }
@@ -49,7 +48,6 @@ impl Rules {
         let keys = self.rows.iter().map(|pair| self.text_keys[*pair as usize]).collect();
         let text = dictionary(keys, self.texts.finish())?;
         let distinct = Policies::finish(&mut self.policies);
-        let policies = take(&distinct, &UInt32Array::from(self.rows), None)?;
-        Ok((policies, text))
+        Ok((dictionary(self.rows, distinct)?, text))
     }
 }

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, UInt32Array};
-use arrow::compute::take;
+use arrow::array::ArrayRef;
 use arrow::error::ArrowError;
 use rustc_hash::FxHashMap;
 use weir_abi::Address;
@@ -151,10 +150,12 @@ impl Sides {
             labels: Labels::finish(&mut self.labels),
             names: Names::finish(&mut self.names),
         };
-        let rows = UInt32Array::from(self.rows);
+        // A number beyond any dictionary's is refused there.
+        let rows =
+            || rows.iter().map(|number| i32::try_from(*number).unwrap_or(i32::MAX)).collect();
         Ok(SideColumns {
-            labels: take(&columns.labels, &rows, None)?,
-            names: take(&columns.names, &rows, None)?,
+            labels: dictionary(rows(), columns.labels)?,
+            names: dictionary(rows(), columns.names)?,
             ..columns
         })
     }

@@ -6,7 +6,7 @@ use weir_abi::event::{
     VERDICT_DENY,
 };
 use weir_abi::{DIRECTION_EGRESS, DIRECTION_INGRESS, PROTOCOL_ICMP, PROTOCOL_TCP};
-use weir_flow::schema::{Flow, LabelMap, TimestampNs, stored_schema};
+use weir_flow::schema::{Flow, LabelMap, TimestampNs, sent_schema};
 use weir_flow::values::{Direction, EndpointKind, PolicyRule, Reason, State, Verdict};
 use weir_policy::Cluster;
 use weir_policy::model::{Labels, Node, Pod, Service, Workload};
@@ -189,7 +189,7 @@ fn rows(joiner: &mut Joiner) -> Vec<Flow> {
     let mut rows = Vec::new();
     for class in Class::ALL {
         let joined = joiner.finish(class).unwrap();
-        assert_eq!(joined.batch.schema(), stored_schema());
+        assert_eq!(joined.batch.schema(), sent_schema());
         rows.extend(Flow::read(&joined.batch).unwrap());
     }
     // Times are as far apart as the kernel said; where they begin depends on when the test runs.

@@ -42,7 +42,7 @@ impl Texts {
     }
 }
 
-/// A text column from keys, none of them null.
+/// A column from keys into different values, none of them null.
 pub(super) fn dictionary(keys: Vec<i32>, values: ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(DictionaryArray::try_new(Int32Array::new(keys.into(), None), values)?))
 }

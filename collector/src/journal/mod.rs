@@ -59,7 +59,7 @@ use crate::ledger::{Class, Tally, stage};
 /// First bytes of a journal of any form.
 const MARK: &[u8] = b"weirjr";
 /// First bytes of a journal of this form.
-const FORM: u64 = u64::from_le_bytes(*b"weirjr02");
+const FORM: u64 = u64::from_le_bytes(*b"weirjr03");
 /// The file of steps.
 const FILE: &str = "journal";
 /// Batches in a record of a snapshot.

@@ -8,12 +8,12 @@ use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow_flight::{FlightData, FlightDescriptor};
-use weir_flow::schema::stored_schema;
+use weir_flow::schema::sent_schema;
 use weir_flow::wire::{self, BatchId, FLOWS};
 
 /// The first message of a stream.
 pub(crate) fn schema() -> FlightData {
-    static MESSAGE: LazyLock<FlightData> = LazyLock::new(|| beginning(FLOWS, &stored_schema()));
+    static MESSAGE: LazyLock<FlightData> = LazyLock::new(|| beginning(FLOWS, &sent_schema()));
     MESSAGE.clone()
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn batch(batch: &RecordBatch) -> Result<Vec<FlightData>, ArrowError> 
 
 /// The messages of a batch without rows.
 pub(super) fn empty() -> Result<Vec<FlightData>, ArrowError> {
-    batch(&RecordBatch::new_empty(stored_schema()))
+    batch(&RecordBatch::new_empty(sent_schema()))
 }
 
 /// A message without rows that says how the collector is.

@@ -9,6 +9,7 @@ pub mod edges;
 mod kind;
 pub mod loss;
 pub mod objects;
+mod sent;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ pub use kind::{
     Kind, LabelMap, Labels, Names, Policies, Text, TextOrNull, TimestampNs, TimestampNsOrNull,
     UInt8OrNull, UInt16OrNull, UInt64, UInt64OrNull,
 };
+pub use sent::sent_schema;
 pub use table::{Column, Table, tables};
 
 /// Bumped with every change of the stored columns; files of older versions are fixed up on read.
@@ -35,7 +37,7 @@ table! {
     builder FlowBuilder;
     /// Every column of table `flows`, in order.
     columns columns;
-    /// What collectors send and Parquet files hold: every column but the derived ones.
+    /// What Parquet files hold: every column but the derived ones.
     schema stored_schema;
     stored {
         time: TimestampNs, "First packet in the row, UTC, exact if it is the first of the connection. Else the moment of the collector's reading before, which no packet in the row precedes: the kernel only counts further ones.";

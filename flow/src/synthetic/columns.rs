@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Fields};
 
 use super::cluster::{Cluster, Endpoint, node_name};
 use super::traffic::Row;
-use crate::schema::{columns, stored_schema};
+use crate::schema::{columns, sent_schema};
 use crate::values::{Direction, EndpointKind, Reason, State, Verdict, protocol_name};
 
 /// Dictionaries and everything that is the same for all rows of an endpoint.
@@ -111,7 +111,7 @@ impl Columns {
             .filter(|column| !column.derived)
             .map(|column| self.column(column.name, &column.data_type, cluster, rows))
             .collect();
-        RecordBatch::try_new(stored_schema(), built).expect("each column is built for its type")
+        RecordBatch::try_new(sent_schema(), built).expect("each column is built for its type")
     }
 
     fn column(
@@ -153,7 +153,12 @@ impl Columns {
             "direction" => text(&self.directions, rows, |row| Some(row.direction as usize)),
             "verdict" => text(&self.verdicts, rows, |row| Some(row.verdict as usize)),
             "reason" => text(&self.reasons, rows, |row| Some(row.reason as usize)),
-            "policies" => policies(data_type, cluster, rows),
+            "policies" => distinct(
+                rows,
+                cluster.policies.len(),
+                |row| row.policies,
+                |used| policies(data_type, cluster, used),
+            ),
             "policy" => text(&self.policies, rows, |row| Some(row.policies)),
             // A new policy set every ten minutes.
             "policy_revision" => numbers(|row| (row.time / 600_000_000_000) as u64),
@@ -200,22 +205,25 @@ impl Columns {
             }),
             "workload" => text(&self.workloads, rows, |row| endpoint(row).workload),
             "node" => text(&self.nodes, rows, |row| endpoint(row).node),
-            "labels" => self.labels(data_type, rows, end),
-            "names" => names(data_type, rows.iter().map(|row| &endpoint(row).names)),
+            "labels" => {
+                distinct(rows, cluster.endpoints.len(), end, |used| self.labels(data_type, used))
+            }
+            "names" => distinct(rows, cluster.endpoints.len(), end, |used| {
+                names(data_type, used.iter().map(|&end| &cluster.endpoints[end].names))
+            }),
             _ => return None,
         })
     }
 
-    fn labels(&self, data_type: &DataType, rows: &[Row], end: fn(&Row) -> usize) -> ArrayRef {
+    fn labels(&self, data_type: &DataType, ends: &[usize]) -> ArrayRef {
         let DataType::Map(entry, sorted) = data_type else { unreachable!("labels are a map") };
         let (mut keys, mut values) = (Text::default(), Text::default());
-        for row in rows {
-            let labels = &self.labels[end(row)];
+        for &end in ends {
+            let labels = &self.labels[end];
             keys.extend(&labels.keys);
             values.extend(&labels.values);
         }
-        let offsets =
-            OffsetBuffer::from_lengths(rows.iter().map(|row| self.labels[end(row)].count));
+        let offsets = OffsetBuffer::from_lengths(ends.iter().map(|&end| self.labels[end].count));
         let entries = StructArray::new(
             struct_fields(entry.data_type()),
             vec![Arc::new(keys.finish()), Arc::new(values.finish())],
@@ -246,21 +254,44 @@ fn text(
     rows: &[Row],
     index: impl Fn(&Row) -> Option<usize>,
 ) -> ArrayRef {
+    let (keys, used) = used(rows, values.len(), index);
+    let mut texts = Text::default();
+    used.into_iter().for_each(|index| texts.push(values.value(index)));
+    Arc::new(DictionaryArray::new(keys, Arc::new(texts.finish())))
+}
+
+/// The same of lists and maps, which `build` makes of the numbers of those in use.
+fn distinct(
+    rows: &[Row],
+    count: usize,
+    index: impl Fn(&Row) -> usize,
+    build: impl FnOnce(&[usize]) -> ArrayRef,
+) -> ArrayRef {
+    let (keys, used) = used(rows, count, |row| Some(index(row)));
+    Arc::new(DictionaryArray::new(keys, build(&used)))
+}
+
+/// The numbers that rows use, of so many, and the place of each row's among them.
+fn used(
+    rows: &[Row],
+    count: usize,
+    index: impl Fn(&Row) -> Option<usize>,
+) -> (Int32Array, Vec<usize>) {
     const UNUSED: i32 = -1;
-    let mut places = vec![UNUSED; values.len()];
-    let mut used = Text::default();
-    let keys: Int32Array = rows
+    let mut places = vec![UNUSED; count];
+    let mut used = Vec::new();
+    let keys = rows
         .iter()
         .map(|row| {
             let index = index(row)?;
             if places[index] == UNUSED {
-                places[index] = used.ends.len() as i32;
-                used.push(values.value(index));
+                places[index] = used.len() as i32;
+                used.push(index);
             }
             Some(places[index])
         })
         .collect();
-    Arc::new(DictionaryArray::new(keys, Arc::new(used.finish())))
+    (keys, used)
 }
 
 fn names<'a>(data_type: &DataType, all: impl Iterator<Item = &'a Vec<String>> + Clone) -> ArrayRef {
@@ -271,15 +302,15 @@ fn names<'a>(data_type: &DataType, all: impl Iterator<Item = &'a Vec<String>> + 
     Arc::new(ListArray::new(item.clone(), offsets, Arc::new(values.finish()), None))
 }
 
-fn policies(data_type: &DataType, cluster: &Cluster, rows: &[Row]) -> ArrayRef {
+fn policies(data_type: &DataType, cluster: &Cluster, sets: &[usize]) -> ArrayRef {
     let DataType::List(item) = data_type else { unreachable!("policies are a list") };
     let (mut kinds, mut namespaces, mut names) =
         (Text::default(), Text::default(), Text::default());
-    let mut rules: Vec<Option<u32>> = Vec::with_capacity(rows.len());
-    let mut offsets = Vec::with_capacity(rows.len() + 1);
+    let mut rules: Vec<Option<u32>> = Vec::with_capacity(sets.len());
+    let mut offsets = Vec::with_capacity(sets.len() + 1);
     offsets.push(0);
-    for row in rows {
-        for rule in &cluster.policies[row.policies].rules {
+    for &set in sets {
+        for rule in &cluster.policies[set].rules {
             kinds.push(&rule.kind);
             namespaces.push(&rule.namespace);
             names.push(&rule.name);

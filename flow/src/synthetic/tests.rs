@@ -4,7 +4,7 @@ use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::DataType;
 
 use super::*;
-use crate::schema::stored_schema;
+use crate::schema::sent_schema;
 
 const START: i64 = 1_700_000_000_000_000_000;
 const MINUTE: i64 = 60_000_000_000;
@@ -25,7 +25,7 @@ fn the_same_seed_gives_the_same_rows() {
 #[test]
 fn rows_look_like_a_cluster() {
     let batch = synthetic().batch(50_000, START, MINUTE);
-    assert_eq!(batch.schema(), stored_schema());
+    assert_eq!(batch.schema(), sent_schema());
     let flows = Flow::read(&batch).unwrap();
     let share = |holds: fn(&Flow) -> bool| {
         flows.iter().filter(|flow| holds(flow)).count() as f64 / flows.len() as f64

@@ -10,10 +10,16 @@ use super::*;
 use crate::tests::client::{encode, id};
 use crate::tests::flows::flow;
 
-fn stream(rows: u64) -> Vec<FlightData> {
+/// With plain lists and maps.
+fn plain(rows: u64) -> RecordBatch {
     let mut builder = FlowBuilder::default();
     (0..rows).for_each(|row| builder.append(&flow(row)));
-    encode(&[(id(1), builder.finish())])
+    builder.finish()
+}
+
+/// As collectors send them.
+fn stream(rows: u64) -> Vec<FlightData> {
+    encode(&[(id(1), columns::pack(&plain(rows)).unwrap())])
 }
 
 fn read(messages: &[FlightData]) -> Result<Vec<Message>, DecodeError> {
@@ -34,12 +40,34 @@ fn a_stream_round_trips() {
     assert_eq!(Flow::read(&received.batch).unwrap(), (0..20).map(flow).collect::<Vec<_>>());
 }
 
+#[test]
+fn lists_may_come_plain_too() {
+    let (sent, plain) = (stream(20), encode(&[(id(1), plain(20))]));
+    for messages in [&sent, &plain] {
+        let messages = read(messages).unwrap();
+        let Some(Message::Batch(received)) = messages.last() else { panic!("no batch") };
+        assert_eq!(received.batch.schema(), sent_schema());
+        assert_eq!(Flow::read(&received.batch).unwrap(), (0..20).map(flow).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_list_hidden_in_a_dictionary_may_not_be_null() {
+    let batch = columns::pack(&plain(1)).unwrap();
+    let at = batch.schema().index_of("source_labels").unwrap();
+    let mut columns = batch.columns().to_vec();
+    let values = columns[at].as_dictionary::<Int32Type>().values().data_type().clone();
+    let nothing = arrow::array::new_null_array(&values, 1);
+    columns[at] = Arc::new(DictionaryArray::new(Int32Array::from(vec![0]), nothing));
+    let batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
+    let message = error(&encode(&[(id(1), batch)]));
+    assert!(message.contains("column source_labels holds a null"), "{message}");
+}
+
 /// Dictionaries of an earlier batch stay in force, and each batch has all it needs.
 #[test]
 fn a_batch_can_be_read_again_by_itself() {
-    let mut builder = FlowBuilder::default();
-    (0..20).for_each(|row| builder.append(&flow(row)));
-    let both = builder.finish();
+    let both = columns::pack(&plain(20)).unwrap();
     let stream = encode(&[(id(1), both.slice(0, 10)), (id(2), both.slice(10, 10))]);
     let dictionaries = |messages: &[FlightData]| messages.len() - 3;
     let read_stream = read(&stream).unwrap();

@@ -12,7 +12,7 @@ use futures::Stream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use weir_flow::schema::stored_schema;
+use weir_flow::schema::sent_schema;
 use weir_flow::wire::HotTicket;
 
 use super::get::Encoder;
@@ -31,7 +31,7 @@ pub(super) fn messages(
     let after = if begins { header.first.saturating_sub(1) } else { ticket.after };
     shared.metrics.followers.inc();
     let follower = Follower {
-        encoder: Encoder::new(&stored_schema(), &header),
+        encoder: Encoder::new(&sent_schema(), &header),
         ticket: HotTicket { relay_epoch: header.relay_epoch, after },
         shared,
         written,

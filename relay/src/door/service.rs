@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use weir_flow::schema::loss::loss_schema;
 use weir_flow::schema::objects::object_schema;
-use weir_flow::schema::stored_schema;
+use weir_flow::schema::sent_schema;
 use weir_flow::wire::{
     self, FLOWS, FollowTicket, HotTicket, LossTicket, OBJECTS, ObjectsTicket, STATUS_ACTION,
 };
@@ -73,7 +73,7 @@ impl FlightService for Service {
             Status::invalid_argument(format!("the ticket does not ask for hot batches: {error}"))
         })?;
         let view = self.shared.hot().view(&ticket);
-        let messages = get::messages(&stored_schema(), view);
+        let messages = get::messages(&sent_schema(), view);
         Ok(Response::new(futures::stream::iter(messages).boxed()))
     }
 
@@ -106,7 +106,7 @@ impl FlightService for Service {
     ) -> Result<Response<SchemaResult>, Status> {
         let path = request.into_inner().path;
         let schema = match path.as_slice() {
-            [name] if name == FLOWS => stored_schema(),
+            [name] if name == FLOWS => sent_schema(),
             [name] if name == OBJECTS => object_schema(),
             _ => {
                 let only = format!("there is no stream {path:?}, only {FLOWS:?} and {OBJECTS:?}");

@@ -21,7 +21,7 @@ use tonic::{Status, Streaming};
 use weir_flow::manifest::{MANIFEST_PREFIX, Manifest};
 use weir_flow::schema::loss::loss_schema;
 use weir_flow::schema::objects::{ObjectVersion, ObjectVersionBuilder, object_schema};
-use weir_flow::schema::stored_schema;
+use weir_flow::schema::{sent_schema, stored_schema};
 use weir_flow::wire::{
     self, Acknowledgement, BatchId, FLOWS, FollowTicket, HotHeader, HotPosition, HotTicket,
     LossTicket, OBJECTS, ObjectsId, ObjectsTicket, RelayStatus, STATUS_ACTION,
@@ -128,7 +128,7 @@ impl Client {
         &self,
         ticket: HotTicket,
     ) -> (HotHeader, Vec<(HotPosition, RecordBatch)>) {
-        self.get(wire::encode(&ticket), stored_schema()).await
+        self.get(wire::encode(&ticket), sent_schema()).await
     }
 
     /// The hot object versions, and the manifest that they complete.

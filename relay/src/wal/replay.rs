@@ -149,7 +149,7 @@ mod tests {
 
     use arrow::buffer::Buffer;
     use weir_flow::manifest::Manifest;
-    use weir_flow::schema::stored_schema;
+    use weir_flow::schema::sent_schema;
     use weir_flow::wire::HotTicket;
 
     use super::*;
@@ -197,7 +197,7 @@ mod tests {
         replay(disk, &identity, Fsync::Batch, &mut into, 1).unwrap();
         let view = hot.view(&HotTicket { relay_epoch: 7, after: 0 });
         let [(1, batch)] = &view.batches[..] else { panic!("{:?}", view.batches) };
-        assert_eq!((batch.schema(), batch.num_rows()), (stored_schema(), 3));
+        assert_eq!((batch.schema(), batch.num_rows()), (sent_schema(), 3));
         assert_eq!(batch.column_by_name("rtt_ns").unwrap().null_count(), 3);
         assert_eq!((metrics.damaged_batches.get(), hot.is_writing()), (0, false));
     }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use arrow::array::RecordBatch;
 use arrow::ipc::writer::StreamWriter;
 use clap::Args;
+use weir_flow::schema::{FIXUPS, SCHEMA_VERSION, conform, stored_schema};
 use weir_flow::synthetic::{Synthetic, SyntheticOptions};
 
 /// Rows of a batch, as collectors send them.
@@ -95,13 +96,12 @@ fn last_hour_ns() -> anyhow::Result<i64> {
     Ok(now - now.rem_euclid(HOUR_NS) - HOUR_NS)
 }
 
-/// The rows for others, as an Arrow IPC stream.
+/// The rows for others, as an Arrow IPC stream of the columns that files have.
 fn export(path: &Path, batches: &[RecordBatch]) -> anyhow::Result<()> {
-    let Some(first) = batches.first() else { return Ok(()) };
     let file = std::io::BufWriter::new(std::fs::File::create(path)?);
-    let mut writer = StreamWriter::try_new(file, &first.schema())?;
+    let mut writer = StreamWriter::try_new(file, &stored_schema())?;
     for batch in batches {
-        writer.write(batch)?;
+        writer.write(&conform(batch, &stored_schema(), SCHEMA_VERSION, FIXUPS)?)?;
     }
     writer.finish()?;
     Ok(())
