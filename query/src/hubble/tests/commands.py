@@ -2,7 +2,7 @@
 
 health = CHANNEL.unary_unary("/grpc.health.v1.Health/Check", request_serializer=bytes, response_deserializer=bytes)
 name = b"hubble.server.Observer"
-assert health(b"\x0a" + bytes([len(name)]) + name, timeout=60) == b"\x08\x01"
+assert health(b"\x0a" + bytes([len(name)]) + name, timeout=300) == b"\x08\x01"
 
 status = ask("ServerStatus")
 assert status.num_flows == status.seen_flows == 33, status
@@ -22,18 +22,21 @@ assert namespaces == [("test", "default"), ("test", "ns-0"), ("test", "ns-1"), (
 for service, method in [("observer.Observer", "GetAgentEvents"), ("observer.Observer", "GetDebugEvents"), ("peer.Peer", "Notify")]:
     call = CHANNEL.unary_stream(f"/{service}/{method}", request_serializer=bytes, response_deserializer=bytes)
     try:
-        list(call(b"", timeout=60))
+        list(call(b"", timeout=300))
         raise SystemExit(f"{method} is not there")
     except grpc.RpcError as error:
         assert error.code() == grpc.StatusCode.UNIMPLEMENTED, error
 
-# `hubble observe --verdict DROPPED`, as it is sent for people to read.
+# The first command of the page, as it is sent for people to read.
+VERDICTS = {"FORWARDED": FORWARDED, "DROPPED": DROPPED, "AUDIT": AUDIT}
+command, *words, verdict = sys.argv[4].split()
+assert [command, *words] == ["hubble", "--server", "127.0.0.1:4245", "observe", "--verdict"], sys.argv[4]
 PATHS = """time verdict ethernet IP l4 source.identity source.namespace source.pod_name destination.identity
 destination.namespace destination.pod_name Type node_name l7 event_type source_service destination_service is_reply Summary
 ip_trace_id traffic_direction policy_match_type ingress_allowed_by ingress_denied_by egress_allowed_by egress_denied_by""".split()
 assert len(PATHS) == 26
 mask = field_mask_pb2.FieldMask(paths=PATHS)
-denies = flows(number=20, whitelist=[Filter(verdict=[DROPPED])], field_mask=mask)
+denies = flows(number=20, whitelist=[Filter(verdict=[VERDICTS[verdict]])], field_mask=mask)
 assert len(denies) == count("verdict = 'deny'") and all(flow.verdict == DROPPED for flow in denies), denies
 
 # A deny in full.

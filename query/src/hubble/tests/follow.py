@@ -27,6 +27,29 @@ call = get_flows(follow=True, whitelist=DENIES)
 assert call.initial_metadata() is not None
 assert len(take(call, 6, 3)) == 6
 assert len(take(get_flows(follow=True), 20, 1)) == 20
+# Every kind of condition over new flows; none of them excludes one.
+NONE = [
+    dict(uuid=["x"]),
+    dict(source_ip=["10.9.0.0/16"]),
+    dict(source_fqdn=["*.nobody"]),
+    dict(source_label=["reserved:host"]),
+    dict(source_label=["!app"]),
+    dict(source_pod=["/nobody"]),
+    dict(destination_service=["/nobody"]),
+    dict(destination_workload=[dict(name="nobody")]),
+    dict(source_cluster_name=["other"]),
+    dict(source_identity=[2]),
+    dict(drop_reason_desc=[181]),
+    dict(event_type=[dict(type=1)]),
+    dict(protocol=["sctp"]),
+    dict(source_port=["1"]),
+    dict(tcp_flags=[dict(URG=True)]),
+    dict(ip_version=[2]),
+    dict(node_name=["nobody"]),
+]
+none = [Filter(**filter) for filter in NONE]
+app = Filter(source_label=["k8s:app"], destination_pod=["redis-0"], event_type=[dict(type=5)])
+assert len(take(get_flows(follow=True, whitelist=[app], blacklist=none), 10, 1)) == 10
 # Stored, hot and new ones: none twice, none missed.
 for _ in range(5):
     assert len(take(get_flows(follow=True, number=40), 60, 1)) == 60

@@ -70,7 +70,7 @@ Request, Filter = MESSAGES["observer.GetFlowsRequest"], MESSAGES["flow.FlowFilte
 FORWARDED, DROPPED, AUDIT = 1, 2, 4
 
 
-def get_flows(metadata=None, raw=None, timeout=60, **request):
+def get_flows(metadata=None, raw=None, timeout=300, **request):
     """A call of GetFlows; `raw` are bytes to send instead of a request."""
     call = CHANNEL.unary_stream(
         "/observer.Observer/GetFlows",
@@ -92,7 +92,7 @@ def ask(method, metadata=None, request=None):
             f"observer.{method}Response"
         ].FromString,
     )
-    return call((request or MESSAGES[f"observer.{method}Request"])(), metadata=metadata, timeout=60)
+    return call((request or MESSAGES[f"observer.{method}Request"])(), metadata=metadata, timeout=300)
 
 
 def refused(code=grpc.StatusCode.INVALID_ARGUMENT, **request):

@@ -117,7 +117,9 @@ async fn the_commands_of_hubble_are_answered() {
     };
     let collectors = vec![seen("node-0", now_ns + 3_600_000_000_000), seen("node-1", 1)];
     stand.relay.set_status(RelayStatus { collectors, ..RelayStatus::default() });
-    passes(&stand, include_str!("commands.py"), &[]).await;
+    let page = include_str!("../../../../docs/HUBBLE.md");
+    let command = page.split("```").nth(1).unwrap().trim();
+    passes(&stand, include_str!("commands.py"), &[command]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,6 +131,29 @@ async fn who_follows_gets_every_flow_once() {
     tokio::select! {
         () = passes(&stand, include_str!("follow.py"), &[]) => {}
         () = feed(&stand, 60) => unreachable!("it feeds for ever"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flows_of_two_relays_come_in_order_of_time() {
+    let stand = Stand::with_two_relays().await;
+    let other = stand.other.as_ref().unwrap();
+    let of = |rest| (0..90).filter(move |number| number % 2 == rest).map(flow);
+    stand.relay.push(batch(of(0).take(20)));
+    stand.relay.flush();
+    stand.relay.push(batch(of(0).skip(20)));
+    other.push(batch(of(1)));
+    let feeder = async {
+        for number in (90_u64..).step_by(2) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            // The later one first: both are there before a follower hands out either.
+            other.push(batch([flow(number + 1)]));
+            stand.relay.push(batch([flow(number)]));
+        }
+    };
+    tokio::select! {
+        () = passes(&stand, include_str!("order.py"), &[]) => {}
+        () = feeder => unreachable!("it feeds for ever"),
     }
 }
 
