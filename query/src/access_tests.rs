@@ -201,3 +201,64 @@ async fn a_browser_keeps_its_token_in_a_cookie() {
         stand.client.get(&url).header("cookie", cookie).send().await.unwrap().json().await.unwrap();
     assert_eq!((&me["principal"], &me["namespaces"]), (&json!("alice"), &json!(["ns-1"])), "{me}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_postgres_wire_gives_a_principal_its_rows_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let stand = stand(directory.path()).await;
+    let port = stand.postgres.port().to_string();
+    let psql = |password: &str, sql: &str| {
+        let mut command = tokio::process::Command::new("psql");
+        command
+            .args([
+                "-X",
+                "-At",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-U",
+                "root",
+                "-d",
+                "any",
+                "-c",
+                sql,
+            ])
+            .env("PGPASSWORD", password);
+        async move {
+            let output = command.output().await.expect("run scripts/setup test");
+            let text = |bytes| String::from_utf8(bytes).unwrap().trim().to_owned();
+            (text(output.stdout), text(output.stderr))
+        }
+    };
+    let (all, _) = psql(ROOT, "select count(*) from flows").await;
+    assert_eq!(all, "60");
+    let own = "select count(*) from flows where source_namespace = 'ns-1'";
+    let (own, _) = psql(ROOT, own).await;
+    for (sql, expected) in [
+        ("select count(*) from flows", own.as_str()),
+        ("select count(distinct source_namespace) from flows", "1"),
+        (
+            "select count(*) from flows where source_namespace <> 'ns-1' or source_namespace is null",
+            "0",
+        ),
+        (
+            "begin; declare c cursor for select source_namespace from flows; fetch all from c; commit",
+            "ns-1",
+        ),
+        ("show session_authorization", "alice"),
+    ] {
+        let (printed, complaint) = psql(ALICE, sql).await;
+        assert_eq!(complaint, "", "{sql}");
+        let mut lines: Vec<_> = printed
+            .lines()
+            .filter(|line| line.chars().any(|c| c.is_lowercase() || c.is_numeric()))
+            .collect();
+        lines.dedup();
+        assert_eq!(lines, [expected], "{sql}");
+    }
+    let (_, complaint) = psql(ALICE, "explain analyze select * from flows").await;
+    assert!(complaint.contains("EXPLAIN"), "{complaint}");
+    let (printed, complaint) = psql("guessed-by-somebody", "select 1").await;
+    assert!(printed.is_empty() && complaint.contains("the token is not known"), "{complaint}");
+}

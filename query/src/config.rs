@@ -15,6 +15,8 @@ pub struct QueryConfig {
     pub http: SocketAddr,
     /// Where gRPC is served; port 0 picks a free one. Default: 127.0.0.1:4245.
     pub grpc: SocketAddr,
+    /// Where the Postgres wire is served; port 0 picks a free one. Default: 127.0.0.1:5433.
+    pub postgres: SocketAddr,
     /// The certificate of all doors; without it they speak plain text.
     pub tls: Option<TlsSettings>,
     /// Who may come in. Without it everybody who reaches a door sees everything.
@@ -42,6 +44,7 @@ impl Default for QueryConfig {
         Self {
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             grpc: SocketAddr::from((Ipv4Addr::LOCALHOST, 4245)),
+            postgres: SocketAddr::from((Ipv4Addr::LOCALHOST, 5433)),
             tls: None,
             access: None,
             open: false,

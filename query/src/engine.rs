@@ -7,6 +7,7 @@ mod answer;
 mod caller;
 mod cooperate;
 mod morsel;
+mod postgres;
 mod record;
 mod request;
 mod running;
@@ -17,6 +18,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arrow::datatypes::DataType;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
     MemorySchemaProvider, SchemaProvider,
@@ -29,12 +31,15 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt as _;
 use tokio::runtime::{Handle, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 
 pub(crate) use answer::{AbortOnDrop, Answer, End, Next};
 pub(crate) use caller::Caller;
+pub(crate) use postgres::SERVER_VERSION;
 pub(crate) use record::Record;
-pub(crate) use request::{FlowsRequest, LossRequest, Order, Request, StateRequest, time};
+pub(crate) use request::{
+    Dialect, FlowsRequest, LossRequest, Order, Request, SqlRequest, StateRequest, time,
+};
 pub(crate) use running::Running;
 use weir_flow::schema::loss::LossRow;
 
@@ -56,9 +61,10 @@ use crate::clock;
 use crate::config::Limits;
 use crate::error::{QueryError, StartError};
 use crate::guard::budget::{self, Budgets};
-use crate::guard::{self, functions};
+use crate::guard::{self, Described, functions};
 use crate::metrics::{Metrics, Outcome};
 use answer::{Clock, Head, Message};
+use postgres::{PG_CATALOG, PostgresSession};
 
 /// Stack of the threads that plan and run. Planning recurses over expressions: in a dev build the
 /// longest SQL that the guard lets through needs less than a quarter of this.
@@ -69,6 +75,8 @@ const MAX_ROWS: usize = i64::MAX as usize - 1;
 const MAX_BLOCKING_THREADS: usize = 64;
 /// Parsed Parquet footers kept.
 const METADATA_CACHE_BYTES: usize = 128 * 1024 * 1024;
+/// The catalog of all tables; to clients of Postgres, the database.
+pub(crate) const CATALOG: &str = "weir";
 /// Threads of live followers.
 const LIVE_THREADS: usize = 2;
 
@@ -79,6 +87,8 @@ pub(crate) struct Engine {
     /// Where followers are served, whatever queries do. Taken out like the others.
     live_threads: Option<Runtime>,
     state: SessionState,
+    /// Made when the first client of Postgres asks.
+    postgres: OnceCell<PostgresSession>,
     snapshots: Arc<Snapshots>,
     budgets: Budgets,
     running: Arc<Running>,
@@ -130,6 +140,7 @@ impl Engine {
             threads: Some(threads),
             live_threads: Some(live_threads),
             state,
+            postgres: OnceCell::new(),
             snapshots: Arc::new(snapshots),
             budgets: Budgets::new(&limits, environment, divided),
             running: Arc::default(),
@@ -229,7 +240,7 @@ impl Engine {
         record: &mut Record,
     ) -> Result<(mpsc::Receiver<Message>, AbortOnDrop, Clock, usize), QueryError> {
         let roll_ups = match &request {
-            Request::Sql { roll_ups, .. } => roll_ups.unwrap_or(self.roll_ups),
+            Request::Sql(request) => request.roll_ups.unwrap_or(self.roll_ups),
             _ => self.roll_ups,
         };
         let killed = &record.entry;
@@ -239,7 +250,11 @@ impl Engine {
         };
         let limit = limit.min(self.limits.max_rows).min(MAX_ROWS);
         let tables = self.tables(principal, roll_ups);
-        let state = self.state_with(&tables, turn.environment.clone())?;
+        let dialect = match &request {
+            Request::Sql(request) => request.dialect,
+            _ => Dialect::Own,
+        };
+        let state = self.state_with(&tables, turn.environment.clone(), dialect).await?;
         let (messages, receiver) = mpsc::channel(2);
         let task = self.threads().spawn(async move {
             let _turn = turn;
@@ -253,6 +268,49 @@ impl Engine {
         let task = AbortOnDrop(task.abort_handle());
         let clock = Clock::start(record.arrived, self.limits.timeout);
         Ok((receiver, task, clock, limit))
+    }
+
+    /// What a statement gives and takes, without running it. `types` are those that the client says of
+    /// the parameters.
+    pub(crate) async fn describe(
+        &self,
+        caller: Caller,
+        request: SqlRequest,
+        types: Vec<Option<DataType>>,
+    ) -> Result<Described, QueryError> {
+        let principal = caller.principal.clone();
+        let mut record = self.record(caller).await?;
+        let described = tokio::select! {
+            described = self.describe_for(&principal, request, types) => described,
+            () = record.entry.killed.cancelled() => Err(record.entry.error()),
+        };
+        match &described {
+            Ok(_) => record.answered(0),
+            Err(error) => record.failed(error),
+        }
+        described
+    }
+
+    async fn describe_for(
+        &self,
+        principal: &Arc<Principal>,
+        request: SqlRequest,
+        types: Vec<Option<DataType>>,
+    ) -> Result<Described, QueryError> {
+        let turn = self.budgets.enter(principal).await?;
+        let tables = self.tables(principal, self.roll_ups);
+        let state = self.state_with(&tables, turn.environment.clone(), request.dialect).await?;
+        let task = self.threads().spawn(async move {
+            let _turn = turn;
+            guard::describe(&state, &request, &types).await
+        });
+        let _task = AbortOnDrop(task.abort_handle());
+        let timeout = self.limits.timeout;
+        match tokio::time::timeout(timeout, task).await {
+            Ok(Ok(described)) => described,
+            Ok(Err(error)) => Err(QueryError::Internal(error.to_string())),
+            Err(_) => Err(QueryError::TimedOut(timeout.as_secs())),
+        }
     }
 
     /// Whether flows of that time are all there.
@@ -320,10 +378,11 @@ impl Engine {
     }
 
     /// The session of one query: what all share, and its own tables.
-    fn state_with(
+    async fn state_with(
         &self,
         tables: &Tables,
         environment: Arc<RuntimeEnv>,
+        dialect: Dialect,
     ) -> Result<SessionState, QueryError> {
         let schema = MemorySchemaProvider::new();
         schema.register_table(FLOWS.into(), Arc::new(tables.flows.clone().view()?))?;
@@ -334,12 +393,23 @@ impl Engine {
             let table = Arc::new(tables.state.table(kind, None));
             schema.register_table(kind.name().into(), table)?;
         }
+        let (shared, pg_catalog) = match dialect {
+            Dialect::Own => (&self.state, None),
+            Dialect::Postgres => {
+                let make = || PostgresSession::new(&self.state, &schema);
+                let session = self.postgres.get_or_try_init(make).await?;
+                (&session.state, Some(session.catalog.clone()))
+            }
+        };
         let catalog = MemoryCatalogProvider::new();
+        if let Some(pg_catalog) = pg_catalog {
+            catalog.register_schema(PG_CATALOG, pg_catalog)?;
+        }
         let options = &self.state.config_options().catalog;
         catalog.register_schema(&options.default_schema, Arc::new(schema))?;
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(options.default_catalog.clone(), Arc::new(catalog));
-        let mut state = SessionStateBuilder::new_from_existing(self.state.clone())
+        let mut state = SessionStateBuilder::new_from_existing(shared.clone())
             .with_runtime_env(environment)
             .build();
         // What `now()` is.
@@ -392,8 +462,8 @@ async fn work(
 ) -> Result<End, QueryError> {
     let mut warnings = Vec::new();
     let plan = match request {
-        Request::Sql { sql, .. } => {
-            let plan = guard::plan(state, &sql).await?;
+        Request::Sql(request) => {
+            let plan = guard::plan(state, &request).await?;
             tables.refuse_measures(&plan)?;
             plan
         }
@@ -466,6 +536,7 @@ fn bounded(plan: LogicalPlan, limit: usize) -> Result<LogicalPlan, QueryError> {
 
 fn configuration(limits: &Limits) -> SessionConfig {
     let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG, "public")
         .with_target_partitions(limits.worker_threads())
         .with_information_schema(false)
         .with_create_default_catalog_and_schema(false);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 
@@ -14,6 +15,23 @@ pub enum QueryError {
     /// The text of the query is wrong or not allowed.
     #[error("{0}")]
     Invalid(String),
+    /// The text cannot be read.
+    #[error("the SQL cannot be read: {message}")]
+    Syntax {
+        /// What is wrong.
+        message: String,
+        /// Line and column, each from 1, if known.
+        place: Option<(u64, u64)>,
+    },
+    /// It names a table that is not there.
+    #[error("{0}")]
+    NoTable(String),
+    /// It names a column that is not there.
+    #[error("{0}")]
+    NoColumn(String),
+    /// It would change something.
+    #[error("{0}")]
+    ReadOnly(String),
     /// It would need more memory or disk than queries may use.
     #[error(
         "the query needs more memory than queries may use ({0}): narrow it by time, \
@@ -72,15 +90,11 @@ impl From<DataFusionError> for QueryError {
                 let cause = message.split(" with top memory consumers").next();
                 Self::OutOfMemory(first_line(cause.unwrap_or_default()))
             }
-            DataFusionError::SchemaError(error, _) => Self::Invalid(names::explain(error)),
-            DataFusionError::SQL(error, _) => Self::Invalid(match error.as_ref() {
-                ParserError::RecursionLimitExceeded => {
-                    "the SQL is nested too deeply: use fewer parentheses and subqueries".into()
-                }
-                ParserError::TokenizerError(message) | ParserError::ParserError(message) => {
-                    format!("the SQL cannot be read: {}", first_line(message))
-                }
-            }),
+            DataFusionError::SchemaError(error, _) => match error.as_ref() {
+                SchemaError::FieldNotFound { .. } => Self::NoColumn(names::explain(error)),
+                _ => Self::Invalid(names::explain(error)),
+            },
+            DataFusionError::SQL(error, _) => Self::from(error.as_ref()),
             DataFusionError::ObjectStore(_)
             | DataFusionError::IoError(_)
             | DataFusionError::ParquetError(_) => {
@@ -90,11 +104,32 @@ impl From<DataFusionError> for QueryError {
             | DataFusionError::ExecutionJoin(_)
             | DataFusionError::External(_) => Self::Internal(text()),
             DataFusionError::Plan(message) if names::missing_table(message).is_some() => {
-                Self::Invalid(names::missing_table(message).unwrap_or_default())
+                Self::NoTable(names::missing_table(message).unwrap_or_default())
             }
             _ => Self::Invalid(text()),
         }
     }
+}
+
+impl From<&ParserError> for QueryError {
+    fn from(error: &ParserError) -> Self {
+        match error {
+            ParserError::RecursionLimitExceeded => Self::Invalid(
+                "the SQL is nested too deeply: use fewer parentheses and subqueries".into(),
+            ),
+            ParserError::TokenizerError(message) | ParserError::ParserError(message) => {
+                let message = first_line(message);
+                Self::Syntax { place: place(&message), message }
+            }
+        }
+    }
+}
+
+/// The parser ends its messages with `at Line: 1, Column: 8`.
+fn place(message: &str) -> Option<(u64, u64)> {
+    let (line, column) = message.rsplit_once("at Line: ")?.1.split_once(", Column: ")?;
+    let place = (line.parse().ok()?, column.trim_end_matches('.').parse().ok()?);
+    (place.0 > 0).then_some(place)
 }
 
 impl From<QueryError> for DataFusionError {

@@ -28,6 +28,7 @@ mod live;
 mod logging;
 mod metrics;
 mod output;
+mod postgres;
 mod preview;
 mod rows;
 mod serve;

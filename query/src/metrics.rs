@@ -84,6 +84,8 @@ pub(crate) enum Door {
     Hubble,
     /// Another request by HTTP.
     Http,
+    /// The Postgres wire.
+    Postgres,
     /// A gRPC service that has no word of its own.
     Grpc,
 }
@@ -108,7 +110,11 @@ pub(crate) enum Outcome {
 impl Outcome {
     pub(crate) fn of(error: &QueryError) -> Self {
         match error {
-            QueryError::Invalid(_) => Self::Invalid,
+            QueryError::Invalid(_)
+            | QueryError::Syntax { .. }
+            | QueryError::NoTable(_)
+            | QueryError::NoColumn(_)
+            | QueryError::ReadOnly(_) => Self::Invalid,
             QueryError::OutOfMemory(_)
             | QueryError::TimedOut(_)
             | QueryError::TooBusy { .. }

@@ -14,7 +14,7 @@ use weir_flow::schema::TimestampNs;
 use weir_policy::model::{ANNOUNCED, Interval};
 
 use crate::catalog::completeness::Completeness;
-use crate::engine::{Caller, Engine, Next, Request};
+use crate::engine::{Caller, Engine, Next, Request, SqlRequest};
 use crate::error::QueryError;
 
 /// The outcome.
@@ -148,7 +148,7 @@ async fn number(
     sql: String,
 ) -> Result<(u64, Option<Completeness>), QueryError> {
     let defect = |cause: &dyn std::fmt::Display| QueryError::Internal(cause.to_string());
-    let mut answer = engine.run(caller.clone(), Request::Sql { sql, roll_ups: None }, 2).await?;
+    let mut answer = engine.run(caller.clone(), Request::Sql(SqlRequest::new(sql)), 2).await?;
     let completeness = answer.completeness().cloned();
     let mut number = 0;
     while let Next::Batch(batch) = answer.next().await? {

@@ -25,6 +25,7 @@ use crate::http::{App, Followers, router};
 use crate::live::{self, Hub};
 use crate::logging::metrics::MetricStore;
 use crate::metrics::Metrics;
+use crate::postgres;
 use crate::serve::{Listener, Peer, server_config};
 
 /// How long running answers may go on after the service was told to stop.
@@ -34,6 +35,7 @@ const GRACE: Duration = Duration::from_secs(3);
 pub struct Query {
     http: TcpListener,
     grpc: TcpListener,
+    postgres: TcpListener,
     addresses: Addresses,
     tls: Option<(TlsSettings, Option<PathBuf>)>,
     app: Arc<App>,
@@ -48,6 +50,8 @@ pub struct Addresses {
     pub http: SocketAddr,
     /// gRPC.
     pub grpc: SocketAddr,
+    /// The Postgres wire.
+    pub postgres: SocketAddr,
 }
 
 impl std::fmt::Debug for Query {
@@ -76,6 +80,7 @@ impl Query {
         let (objects, ledger) = (Objects::default(), Ledger::default());
         let (http, http_address) = listen("HTTP", config.http).await?;
         let (grpc, grpc_address) = listen("gRPC", config.grpc).await?;
+        let (postgres, postgres_address) = listen("Postgres", config.postgres).await?;
         let engine = Engine::new(
             config.limits,
             config.roll_ups,
@@ -108,8 +113,9 @@ impl Query {
         if let Some((settings, client_ca)) = &tls {
             server_config(settings, client_ca.as_deref(), &[])?;
         }
-        let addresses = Addresses { http: http_address, grpc: grpc_address };
-        Ok(Self { http, grpc, addresses, tls, app, _counting: counting })
+        let addresses =
+            Addresses { http: http_address, grpc: grpc_address, postgres: postgres_address };
+        Ok(Self { http, grpc, postgres, addresses, tls, app, _counting: counting })
     }
 
     /// Where the doors are.
@@ -122,7 +128,7 @@ impl Query {
     /// # Errors
     /// A listener fails, or the certificate cannot be used any more.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), std::io::Error> {
-        let Self { http, grpc, addresses, tls, app, _counting } = self;
+        let Self { http, grpc, postgres, addresses, tls, app, _counting } = self;
         let tls = |protocols: &[&[u8]]| {
             let tls = tls.as_ref();
             let config = tls.map(|(settings, client_ca)| {
@@ -133,15 +139,18 @@ impl Query {
         let http_door = Listener::new(http, tls(&[b"h2", b"http/1.1"])?)?;
         let grpc_door = Listener::new(grpc, tls(&[b"h2"])?)?;
         let http_router = router(app.clone(), addresses.http.ip().is_loopback());
+        let postgres_door = postgres::serve(postgres, tls(&[])?, app.clone(), shutdown.clone());
         let grpc_router = grpc::router(app).await;
         let serve = |door: Listener, router: axum::Router| {
             let router = router.into_make_service_with_connect_info::<Peer>();
             axum::serve(door, router).with_graceful_shutdown(shutdown.clone().cancelled_owned())
         };
         let serving = async {
-            tokio::try_join!(async { serve(http_door, http_router).await }, async {
-                serve(grpc_door, grpc_router).await
-            },)
+            tokio::try_join!(
+                async { serve(http_door, http_router).await },
+                async { serve(grpc_door, grpc_router).await },
+                async { Ok(postgres_door.await) },
+            )
         };
         tokio::select! {
             served = serving => served.map(|_| ()),
@@ -168,7 +177,7 @@ fn check_reach(config: &QueryConfig) -> Result<(), StartError> {
             "access.client_ca needs `tls`: certificates come by it".into(),
         ));
     }
-    let reached: Vec<String> = [config.http, config.grpc]
+    let reached: Vec<String> = [config.http, config.grpc, config.postgres]
         .iter()
         .filter(|address| !address.ip().is_loopback())
         .map(ToString::to_string)

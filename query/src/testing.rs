@@ -4,6 +4,7 @@
 mod relay;
 mod store;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use arrow::record_batch::RecordBatch;
@@ -124,6 +125,8 @@ pub(crate) struct Stand {
     pub(crate) url: String,
     /// Host and port of gRPC.
     pub(crate) grpc: String,
+    /// Host and port of the Postgres wire.
+    pub(crate) postgres: SocketAddr,
     pub(crate) client: reqwest::Client,
     relay_token: CancellationToken,
     other_token: CancellationToken,
@@ -171,6 +174,7 @@ impl Stand {
         let config = QueryConfig {
             http: "127.0.0.1:0".parse().unwrap(),
             grpc: "127.0.0.1:0".parse().unwrap(),
+            postgres: "127.0.0.1:0".parse().unwrap(),
             relays,
             store: store.path().into(),
             state: Some(store.path().join("query-state")),
@@ -178,11 +182,23 @@ impl Stand {
         };
         let query = Query::bind(config).await.unwrap();
         let url = format!("http://{}", query.addresses().http);
+        let postgres = query.addresses().postgres;
         let grpc = query.addresses().grpc.to_string();
         let query_token = CancellationToken::new();
         tokio::spawn(query.run(query_token.clone()));
         let client = reqwest::Client::new();
-        Self { relay, other, store, url, grpc, client, relay_token, other_token, query_token }
+        Self {
+            relay,
+            other,
+            store,
+            url,
+            grpc,
+            postgres,
+            client,
+            relay_token,
+            other_token,
+            query_token,
+        }
     }
 
     /// Ends the first relay.

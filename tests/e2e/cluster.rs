@@ -79,6 +79,7 @@ impl Cluster {
             "query",
             "--http=127.0.0.1:0",
             "--grpc=127.0.0.1:0",
+            "--postgres=127.0.0.1:0",
             "--relay",
             &url,
             "--store",

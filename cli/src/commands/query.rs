@@ -38,6 +38,9 @@ struct QuerySettings {
     /// Address of gRPC [default: 127.0.0.1:4245].
     #[arg(long, value_name = "ADDRESS")]
     grpc: Option<SocketAddr>,
+    /// Address of the Postgres wire [default: 127.0.0.1:5433].
+    #[arg(long, value_name = "ADDRESS")]
+    postgres: Option<SocketAddr>,
     /// A relay that writes the store, `http://host:port` or `unix:///path`; once for each, or a list in
     /// the file [default: http://127.0.0.1:4246].
     #[arg(long, value_name = "URL")]
@@ -103,6 +106,7 @@ impl QuerySettings {
         let mut config = QueryConfig { store, tls, access, audit, ..Default::default() };
         config.http = self.http.unwrap_or(config.http);
         config.grpc = self.grpc.unwrap_or(config.grpc);
+        config.postgres = self.postgres.unwrap_or(config.postgres);
         config.open = self.open.unwrap_or(config.open);
         config.relays = self.relay.unwrap_or(config.relays);
         config.roll_ups = self.roll_ups.unwrap_or(config.roll_ups);

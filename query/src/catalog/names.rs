@@ -16,7 +16,7 @@ pub(crate) fn explain(error: &SchemaError) -> String {
 /// What is wrong with a reference to a table, if that is what the engine's message says.
 pub(crate) fn missing_table(message: &str) -> Option<String> {
     let name = message.strip_prefix("table '")?.strip_suffix("' not found")?;
-    let name = name.strip_prefix("datafusion.public.").unwrap_or(name);
+    let name = name.strip_prefix("weir.public.").unwrap_or(name);
     let known: Vec<String> = tables().iter().map(|table| format!("`{}`", table.name)).collect();
     Some(format!("there is no table `{name}`: there are {}", known.join(", ")))
 }

@@ -13,18 +13,46 @@ use crate::catalog::table::Flows;
 use crate::catalog::{FLOWS, LOSS};
 use crate::error::QueryError;
 use crate::filter::Filter;
+use crate::guard::parameters::Parameter;
 
 /// A query.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// Any read-only SQL; whether roll-ups may be used, if it is said.
-    Sql { sql: String, roll_ups: Option<bool> },
+    /// Any read-only SQL.
+    Sql(SqlRequest),
     /// Rows of `flows`.
     Flows(FlowsRequest),
     /// Objects of the clusters.
     State(StateRequest),
     /// Entries of the loss ledger.
     Loss(LossRequest),
+}
+
+/// One statement.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SqlRequest {
+    pub(crate) sql: String,
+    /// What stands for `$1`, `$2` and so on.
+    pub(crate) parameters: Vec<Parameter>,
+    /// Whether roll-ups may be used, if it is said.
+    pub(crate) roll_ups: Option<bool>,
+    pub(crate) dialect: Dialect,
+}
+
+impl SqlRequest {
+    pub(crate) fn new(sql: impl Into<String>) -> Self {
+        Self { sql: sql.into(), ..Self::default() }
+    }
+}
+
+/// Whose clients sent a statement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// Anybody's.
+    #[default]
+    Own,
+    /// Those of Postgres: its catalogs are there too, and questions about them are understood.
+    Postgres,
 }
 
 /// Entries of the ledger, the latest first.

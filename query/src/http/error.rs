@@ -98,7 +98,11 @@ impl ApiError {
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         let (code, status) = match error {
-            QueryError::Invalid(_) => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
+            QueryError::Invalid(_)
+            | QueryError::Syntax { .. }
+            | QueryError::NoTable(_)
+            | QueryError::NoColumn(_)
+            | QueryError::ReadOnly(_) => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
             QueryError::OutOfMemory(_) => (StatusCode::UNPROCESSABLE_ENTITY, "RESOURCE_EXHAUSTED"),
             QueryError::TimedOut(_) => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED"),
             QueryError::TooBusy { .. } | QueryError::TooManyFollowers(_) => {

@@ -13,7 +13,8 @@ use super::App;
 use super::error::ApiError;
 use super::reply::{format, reply};
 use super::who::Who;
-use crate::engine::{Caller, Request};
+use crate::engine::{Caller, Request, SqlRequest};
+use crate::guard::parameters::Parameter;
 use crate::metrics::Door;
 
 #[derive(Debug, Deserialize)]
@@ -26,6 +27,8 @@ struct SqlBody {
     limit: Option<usize>,
     #[serde(default)]
     roll_ups: Option<bool>,
+    #[serde(default)]
+    parameters: Vec<serde_json::Value>,
 }
 
 pub(super) async fn sql(
@@ -34,12 +37,16 @@ pub(super) async fn sql(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let hint = "{\"sql\":\"select …\"}, and \"format\", \"limit\" and \"roll_ups\" if wanted";
+    let hint = "{\"sql\":\"select …\"}, and \"parameters\", \"format\", \"limit\" and \"roll_ups\" if wanted";
     let body: SqlBody = json_body(&app, &headers, body, hint).await?;
     let format = format(body.format.as_deref(), &headers)?;
     let limit = body.limit.unwrap_or(usize::MAX);
     let caller = Caller::new(principal, Door::Sql, &body.sql);
-    let request = Request::Sql { sql: body.sql, roll_ups: body.roll_ups };
+    let request = Request::Sql(SqlRequest {
+        parameters: body.parameters.iter().map(Parameter::from_json).collect::<Result<_, _>>()?,
+        roll_ups: body.roll_ups,
+        ..SqlRequest::new(body.sql)
+    });
     reply(&app, caller, request, limit, format).await
 }
 

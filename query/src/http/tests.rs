@@ -460,3 +460,31 @@ async fn the_service_stops_when_told_even_while_it_answers() {
     tokio::time::timeout(Duration::from_secs(30), running).await.unwrap().unwrap().unwrap();
     asking.abort();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parameters_are_values_and_never_text() {
+    let stand = Stand::new().await;
+    stand.relay.push(batch((0..20).map(flow)));
+    let ask = async |sql: &str, parameters: Value| {
+        let body = json!({"sql": sql, "parameters": parameters});
+        stand.post(body).await.json::<Value>().await.unwrap()
+    };
+    let sql =
+        "select count(*) as n from flows where source_pod = $1 and packets < $2 and time >= $3";
+    let found = ask(sql, json!(["Pod-3", 10, "2026-01-01T00:00:01Z"])).await;
+    assert_eq!(found["rows"][0]["n"], 1, "{found}");
+    let found = ask(sql, json!(["x' or '1'='1", 10, "2026-01-01T00:00:01Z"])).await;
+    assert_eq!(found["rows"][0]["n"], 0, "{found}");
+    let few = ask("select packets from flows order by packets limit $1", json!([3])).await;
+    assert_eq!(few["row_count"], 3, "{few}");
+    for (sql, parameters, told) in [
+        (sql, json!(["Pod-3"]), "has 3 parameters, 1 values came"),
+        (sql, json!(["a", 1, "yesterday"]), "$3"),
+        ("select $2000", json!([]), "$1000"),
+        ("select $1", json!([[1]]), "a text, a number"),
+    ] {
+        let refused = ask(sql, parameters).await;
+        assert_eq!(refused["error"]["code"], 400, "{refused}");
+        assert!(refused["error"]["message"].as_str().unwrap().contains(told), "{refused}");
+    }
+}

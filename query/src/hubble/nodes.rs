@@ -18,7 +18,7 @@ use super::proto::observer::{Namespace, Node, ServerStatusResponse, Tls};
 use super::proto::relay::NodeState;
 use crate::access::Principal;
 use crate::clock;
-use crate::engine::{Caller, Next, Request};
+use crate::engine::{Caller, Next, Request, SqlRequest};
 use crate::error::QueryError;
 use crate::http::App;
 use crate::http::status::{ALIVE_NS, latest};
@@ -153,7 +153,7 @@ async fn ask(
     sql: String,
 ) -> Result<Vec<RecordBatch>, QueryError> {
     let caller = Caller::new(principal.clone(), Door::Hubble, text);
-    let request = Request::Sql { sql, roll_ups: None };
+    let request = Request::Sql(SqlRequest::new(sql));
     let mut answer = app.engine.run(caller, request, app.engine.limits().max_rows).await?;
     let mut batches = Vec::new();
     while let Next::Batch(batch) = answer.next().await? {

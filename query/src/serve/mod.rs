@@ -3,5 +3,5 @@
 mod listener;
 mod tls;
 
-pub(crate) use listener::{Listener, Peer};
+pub(crate) use listener::{Connection, Listener, Peer, accept};
 pub(crate) use tls::server_config;

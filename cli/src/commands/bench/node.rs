@@ -82,8 +82,15 @@ impl Node {
         let arguments = ["--store", &store, "--ingest", "127.0.0.1:0", "--ingest-socket", &socket];
         let relay = Service::start(&directory.0, "relay", &arguments).await?;
         let url = format!("http://{}", relay.door("ingest")?);
-        let arguments =
-            ["--store", &store, "--http=127.0.0.1:0", "--grpc=127.0.0.1:0", "--relay", &url];
+        let arguments = [
+            "--store",
+            &store,
+            "--http=127.0.0.1:0",
+            "--grpc=127.0.0.1:0",
+            "--postgres=127.0.0.1:0",
+            "--relay",
+            &url,
+        ];
         let query = Service::start(&directory.0, "query", &arguments).await?;
         let client = Client::new(&Server::at(query.door("http")?))?;
         let collector = collector(&lab, &directory.0, &manifests, &socket)?;

@@ -28,9 +28,9 @@ pub(crate) struct Demo {
     /// Address of gRPC.
     #[arg(long, default_value = "127.0.0.1:4245", value_name = "ADDRESS")]
     grpc: SocketAddr,
-    /// Address of the Postgres wire. This version has no Postgres door yet and says so.
-    #[arg(long, value_name = "ADDRESS")]
-    postgres: Option<SocketAddr>,
+    /// Address of the Postgres wire.
+    #[arg(long, default_value = "127.0.0.1:5433", value_name = "ADDRESS")]
+    postgres: SocketAddr,
     /// Address of the relay's Flight service.
     #[arg(long, default_value = "127.0.0.1:4246", value_name = "ADDRESS")]
     ingest: SocketAddr,
@@ -56,9 +56,6 @@ fn program() -> String {
 impl Demo {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         logs::init("warn", LogFormat::Text).map_err(anyhow::Error::from_boxed)?;
-        if let Some(address) = self.postgres {
-            eprintln!("weir: there is no Postgres door in this version; {address} stays closed");
-        }
         if !self.synthetic && !rustix::process::geteuid().is_root() {
             bail!(
                 "the demo makes network namespaces and loads eBPF programs, which needs root: \
@@ -66,7 +63,7 @@ impl Demo {
             );
         }
         let directory = stage::Directory::prepare(self.data_dir.clone())?;
-        let stage = Stage::open(self.http, self.grpc, self.ingest, directory.path()).await?;
+        let stage = Stage::open(self.doors(), directory.path()).await?;
         let outcome = if self.synthetic {
             self.synthetic(stage).await
         } else {
@@ -74,6 +71,11 @@ impl Demo {
         };
         directory.remove();
         outcome.map(|()| ExitCode::SUCCESS)
+    }
+
+    fn doors(&self) -> Doors {
+        let Self { http, grpc, postgres, ingest, .. } = *self;
+        Doors { http, grpc, postgres, ingest }
     }
 
     /// The tutorial, then traffic until the end.

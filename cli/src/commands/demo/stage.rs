@@ -32,6 +32,7 @@ const LOG_TAIL_BYTES: usize = 4096;
 pub(super) struct Doors {
     pub(super) http: SocketAddr,
     pub(super) grpc: SocketAddr,
+    pub(super) postgres: SocketAddr,
     pub(super) ingest: SocketAddr,
 }
 
@@ -94,12 +95,8 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) async fn open(
-        http: SocketAddr,
-        grpc: SocketAddr,
-        ingest: SocketAddr,
-        directory: &Path,
-    ) -> anyhow::Result<Self> {
+    pub(super) async fn open(doors: Doors, directory: &Path) -> anyhow::Result<Self> {
+        let Doors { http, grpc, postgres, ingest } = doors;
         let store = directory.join("store");
         let mut config = RelayConfig::new(store.as_path());
         config.ingest = ingest;
@@ -110,14 +107,15 @@ impl Stage {
         let config = QueryConfig {
             http,
             grpc,
+            postgres,
             relays: vec![format!("http://{ingest}")],
             store: store.into(),
             state: Some(directory.join("query")),
             ..QueryConfig::default()
         };
         let query = Query::bind(config).await?;
-        let Addresses { http, grpc, .. } = query.addresses();
-        let doors = Doors { http, grpc, ingest };
+        let Addresses { http, grpc, postgres } = query.addresses();
+        let doors = Doors { http, grpc, postgres, ingest };
         let mut parts = Parts::new(STOP_DEADLINE);
         parts.spawn("query", |token| query.run(token));
         parts.spawn("relay", |token| relay.run(token));
