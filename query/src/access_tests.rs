@@ -262,3 +262,23 @@ async fn the_postgres_wire_gives_a_principal_its_rows_only() {
     let (printed, complaint) = psql("guessed-by-somebody", "select 1").await;
     assert!(printed.is_empty() && complaint.contains("the token is not known"), "{complaint}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flight_sql_gives_a_principal_its_rows_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let stand = stand(directory.path()).await;
+    let client = include_str!("flight_sql/client.py");
+    let told = async |token: &str| {
+        let printed = crate::testing::python(client, &[&stand.grpc, token]).await;
+        serde_json::from_str::<Value>(&printed).unwrap()
+    };
+    let (all, own) = (told(ROOT).await, told(ALICE).await);
+    assert_eq!(all["count"], 60);
+    assert_eq!(all["foreign"].as_u64().unwrap() + own["count"].as_u64().unwrap(), 60, "{own}");
+    assert_eq!((&own["foreign"], &own["rows"]), (&json!(0), &own["count"]), "{own}");
+    let stranger = "import adbc_driver_flightsql.dbapi as sql, sys\n\
+                    try:\n    sql.connect('grpc://' + sys.argv[1]).execute('select 1')\n\
+                    except Exception as error:\n    print(error)";
+    let refused = crate::testing::python(stranger, &[&stand.grpc]).await;
+    assert!(refused.contains("access control is on"), "{refused}");
+}

@@ -17,6 +17,7 @@ mod end_to_end;
 mod engine;
 mod error;
 mod filter;
+mod flight_sql;
 mod functions;
 mod grpc;
 mod guard;

@@ -86,6 +86,8 @@ pub(crate) enum Door {
     Http,
     /// The Postgres wire.
     Postgres,
+    /// Flight SQL.
+    FlightSql,
     /// A gRPC service that has no word of its own.
     Grpc,
 }

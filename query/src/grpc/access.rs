@@ -1,5 +1,6 @@
 //! Who calls: found before any service, from the metadata `authorization` or the client's certificate.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State};
@@ -30,8 +31,8 @@ pub(super) async fn find(
     if request.uri().path().starts_with(HEALTH) {
         return next.run(request).await;
     }
-    let shown =
-        Credentials { secret: secret(request.headers()), certificate: peer.certificate.as_deref() };
+    let secret = secret(request.headers()).map(Cow::into_owned);
+    let shown = Credentials { secret: secret.as_deref(), certificate: peer.certificate.as_deref() };
     match app.access.admit(shown).await {
         Ok(principal) => {
             request.extensions_mut().insert(Who(principal));

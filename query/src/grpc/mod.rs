@@ -13,6 +13,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 pub(crate) use access::who;
 
+use crate::flight_sql;
 use crate::http::App;
 use crate::hubble;
 use crate::logging::grpc::CloudLogging;
@@ -20,7 +21,7 @@ use crate::logging::proto::logging_service_v2_server::LoggingServiceV2Server;
 use crate::logging::proto::metrics_service_v2_server::MetricsServiceV2Server;
 
 /// Names that clients ask the health service for.
-const SERVICES: [&str; 2] = ["", "hubble.server.Observer"];
+const SERVICES: [&str; 3] = ["", "hubble.server.Observer", "arrow.flight.protocol.FlightService"];
 
 /// All services.
 pub(crate) async fn router(app: Arc<App>) -> Router {
@@ -36,6 +37,7 @@ pub(crate) async fn router(app: Arc<App>) -> Router {
         .add_service(LoggingServiceV2Server::new(logging.clone()))
         .add_service(MetricsServiceV2Server::new(logging))
         .add_service(hubble::server(app.clone()))
+        .add_service(flight_sql::server(app.clone()))
         .prepare()
         .into_axum_router()
         .layer(middleware::from_fn_with_state(app, access::find))

@@ -1,6 +1,7 @@
 //! Who sends a request: found before any handler, from the header `authorization`, the cookie of a
 //! session or the client's certificate.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
@@ -9,6 +10,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 
 use super::App;
 use super::error::ApiError;
@@ -42,8 +45,8 @@ pub(super) async fn find(
     if request.method() == Method::GET && OPEN.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    let shown =
-        Credentials { secret: secret(request.headers()), certificate: peer.certificate.as_deref() };
+    let secret = secret(request.headers()).map(Cow::into_owned);
+    let shown = Credentials { secret: secret.as_deref(), certificate: peer.certificate.as_deref() };
     match app.access.admit(shown).await {
         Ok(principal) => {
             request.extensions_mut().insert(Who(principal));
@@ -56,17 +59,22 @@ pub(super) async fn find(
     }
 }
 
-/// A token of the request.
-pub(crate) fn secret(headers: &HeaderMap) -> Option<&str> {
+/// A token of the request; it may come as the password of any user.
+pub(crate) fn secret(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let bearer = headers.get(AUTHORIZATION).and_then(|value| {
         let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Some(Cow::Borrowed(token.trim()));
+        }
+        let basic = scheme.eq_ignore_ascii_case("basic").then_some(token.trim())?;
+        let pair = String::from_utf8(BASE64_STANDARD.decode(basic).ok()?).ok()?;
+        Some(Cow::Owned(pair.split_once(':')?.1.to_owned()))
     });
     let cookie = || {
         let cookies = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
         cookies.flat_map(|cookies| cookies.split(';')).find_map(|cookie| {
             let (name, value) = cookie.trim().split_once('=')?;
-            (name == COOKIE_NAME).then_some(value)
+            (name == COOKIE_NAME).then_some(Cow::Borrowed(value))
         })
     };
     bearer.or_else(cookie).filter(|secret| !secret.is_empty())
@@ -80,11 +88,12 @@ mod tests {
     fn a_token_comes_by_header_or_cookie() {
         let headers = |pairs: &[(axum::http::HeaderName, &str)]| {
             let pairs = pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
-            secret(&pairs.collect::<HeaderMap>()).map(str::to_owned)
+            secret(&pairs.collect::<HeaderMap>()).map(Cow::into_owned)
         };
         assert_eq!(headers(&[(AUTHORIZATION, "Bearer abc")]).as_deref(), Some("abc"));
         assert_eq!(headers(&[(AUTHORIZATION, "bearer  abc ")]).as_deref(), Some("abc"));
         assert_eq!(headers(&[(AUTHORIZATION, "Basic abc")]), None);
+        assert_eq!(headers(&[(AUTHORIZATION, "Basic bWU6YWJj")]).as_deref(), Some("abc"));
         assert_eq!(headers(&[(COOKIE, "a=b; weir_token=abc")]).as_deref(), Some("abc"));
         assert_eq!(headers(&[(COOKIE, "weir_token=")]), None);
         let both = [(AUTHORIZATION, "Bearer one"), (COOKIE, "weir_token=two")];

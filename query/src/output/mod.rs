@@ -21,7 +21,7 @@ use crate::catalog::completeness::Completeness;
 use crate::error::QueryError;
 
 /// Key of the completeness in the metadata of an Arrow stream's schema.
-const COMPLETENESS: &str = "weir.completeness";
+pub(crate) const COMPLETENESS: &str = "weir.completeness";
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

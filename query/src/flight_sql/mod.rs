@@ -1,0 +1,21 @@
+//! Flight SQL on the gRPC port, for ADBC and other drivers. Each statement goes through the engine, and so
+//! through the guard, when its rows are fetched.
+
+mod handle;
+mod metadata;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow_flight::flight_service_server::FlightServiceServer;
+
+use crate::http::App;
+use service::FlightSql;
+
+/// The service.
+pub(crate) fn server(app: Arc<App>) -> FlightServiceServer<FlightSql> {
+    let limit = app.engine.limits().request_bytes;
+    FlightServiceServer::new(FlightSql(app)).max_decoding_message_size(limit)
+}
