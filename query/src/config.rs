@@ -25,6 +25,8 @@ pub struct QueryConfig {
     pub open: bool,
     /// Where a line for each query is written.
     pub audit: Option<PathBuf>,
+    /// A JSON list of `{"name","title","sql"}`: queries of one's own beside the ready ones.
+    pub saved_queries: Option<PathBuf>,
     /// Every relay that writes the store: `http://host:port` or `unix:///path`. Default:
     /// <http://127.0.0.1:4246> alone.
     pub relays: Vec<String>,
@@ -49,6 +51,7 @@ impl Default for QueryConfig {
             access: None,
             open: false,
             audit: None,
+            saved_queries: None,
             relays: vec!["http://127.0.0.1:4246".into()],
             store: "data".into(),
             roll_ups: true,

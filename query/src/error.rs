@@ -175,6 +175,14 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The file of saved queries cannot be used.
+    #[error("the saved queries of {}: {cause}", path.display())]
+    SavedQueries {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] weir_store::OpenError),

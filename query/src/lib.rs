@@ -25,6 +25,7 @@ mod http;
 mod hubble;
 #[cfg(test)]
 mod ledger_tests;
+mod library;
 mod live;
 mod logging;
 mod metrics;

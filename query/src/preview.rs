@@ -173,7 +173,7 @@ mod tests {
     async fn what_each_interval_would_make_is_counted() {
         let stand = Stand::new().await;
         let told = (0..12).map(|number| {
-            let (first, then) = (flow(1), 5 * number as i64 * 1_000_000_000);
+            let (first, then) = (flow(1), 5 * i64::from(number) * 1_000_000_000);
             let time = TimestampNs(first.time.0 + then);
             Flow {
                 time,

@@ -22,6 +22,7 @@ use crate::engine::{AbortOnDrop, Engine};
 use crate::error::StartError;
 use crate::grpc;
 use crate::http::{App, Followers, router};
+use crate::library;
 use crate::live::{self, Hub};
 use crate::logging::metrics::MetricStore;
 use crate::metrics::Metrics;
@@ -76,6 +77,7 @@ impl Query {
         let access = Access::new(config.access)?;
         let metrics = Arc::new(Metrics::new());
         let audit = Audit::new(config.audit, metrics.audit_lost())?;
+        let library = library::load(config.saved_queries.as_deref())?;
         let store = Store::open(&config.store)?;
         let (objects, ledger) = (Objects::default(), Ledger::default());
         let (http, http_address) = listen("HTTP", config.http).await?;
@@ -105,6 +107,7 @@ impl Query {
             metrics,
             followers: Followers::default(),
             log_metrics,
+            library,
             started: Instant::now(),
             secure: config.tls.is_some(),
         });

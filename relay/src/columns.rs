@@ -178,7 +178,7 @@ fn lists(arrays: &[&ArrayRef]) -> Result<Column, ArrowError> {
     let flat: Vec<FlatLists<'_>> =
         values.iter().map(|array| FlatLists::of(array)).collect::<Result<_, _>>()?;
     let mut different = Different::default();
-    let mut keys = Vec::with_capacity(arrays.iter().map(|array| array.len()).sum());
+    let mut keys = Vec::with_capacity(arrays.iter().map(Array::len).sum());
     for (number, dictionary) in dictionaries.iter().enumerate() {
         let all = (0..flat[number].len()).map(|row| different.key(&flat, number, row));
         match dictionary {

@@ -20,6 +20,9 @@ use crate::error::StoreError;
 use crate::parts::EncodedFile;
 use crate::senders::FORGET_AFTER_NS;
 
+/// How often a list is begun, and how long is waited after the first that broke off.
+const LIST_ATTEMPTS: u32 = 5;
+const LIST_PAUSE: Duration = Duration::from_millis(50);
 /// Files of tables that are merged below this size are made into one when there are enough of them.
 const SMALL_BYTES: u64 = 8 << 20;
 /// How many are enough.
@@ -284,25 +287,40 @@ impl Store {
         let failed = |source| StoreError::Object { what: "cannot list files".into(), source };
         let mut unnamed = Vec::new();
         for prefix in [FLOWS_PREFIX, EDGES_PREFIX, OBJECTS_PREFIX, LOSS_PREFIX] {
-            let prefix = Path::from(prefix);
-            let mut listed = self.objects.list(Some(&prefix));
-            while let Some(object) = listed.try_next().await.map_err(failed)? {
-                if !named.contains(object.location.as_ref()) {
-                    unnamed.push(object);
-                }
-            }
+            let is_unnamed =
+                |object: ObjectMeta| (!named.contains(object.location.as_ref())).then_some(object);
+            unnamed.extend(self.list(prefix, is_unnamed).await.map_err(failed)?);
         }
         Ok(unnamed)
     }
 
+    /// What `keep` makes of the objects below a prefix. A list that breaks off in the middle is
+    /// begun again, which the client leaves to its caller.
+    async fn list<T>(
+        &self,
+        prefix: &str,
+        keep: impl Fn(ObjectMeta) -> Option<T>,
+    ) -> object_store::Result<Vec<T>> {
+        let prefix = Path::from(prefix);
+        let mut attempt = 1;
+        loop {
+            let kept = self.objects.list(Some(&prefix));
+            let kept = kept.try_filter_map(|object| std::future::ready(Ok(keep(object))));
+            match kept.try_collect().await {
+                Err(error) if attempt < LIST_ATTEMPTS => {
+                    tracing::debug!(%error, attempt, "a list of the store broke off");
+                    tokio::time::sleep(LIST_PAUSE * attempt).await;
+                    attempt += 1;
+                }
+                listed => return listed,
+            }
+        }
+    }
+
     async fn versions(&self) -> Result<Vec<u64>, StoreError> {
-        let prefix = Path::from(MANIFEST_PREFIX);
-        self.objects
-            .list(Some(&prefix))
-            .try_filter_map(async |object| Ok(Manifest::version_of(object.location.as_ref())))
-            .try_collect()
-            .await
-            .map_err(|source| StoreError::Object { what: "cannot list manifests".into(), source })
+        let version = |object: ObjectMeta| Manifest::version_of(object.location.as_ref());
+        let listed = self.list(MANIFEST_PREFIX, version).await;
+        listed.map_err(|source| StoreError::Object { what: "cannot list manifests".into(), source })
     }
 }
 

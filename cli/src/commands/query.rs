@@ -76,6 +76,9 @@ struct QuerySettings {
     /// A line of JSON for each query goes there.
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
+    /// Queries of one's own beside the ready ones: a JSON list of {"name","title","sql"}.
+    #[arg(long, value_name = "FILE")]
+    saved_queries: Option<PathBuf>,
     /// Certificate and key of the doors; in the file only.
     #[arg(skip)]
     tls: Option<TlsSettings>,
@@ -102,8 +105,9 @@ impl QueryCommand {
 impl QuerySettings {
     fn into_config(self) -> Result<QueryConfig, settings::SettingsError> {
         let store = store_location(self.store, self.store_option)?;
-        let Self { tls, access, audit, .. } = self;
-        let mut config = QueryConfig { store, tls, access, audit, ..Default::default() };
+        let Self { tls, access, audit, saved_queries, .. } = self;
+        let mut config =
+            QueryConfig { store, tls, access, audit, saved_queries, ..Default::default() };
         config.http = self.http.unwrap_or(config.http);
         config.grpc = self.grpc.unwrap_or(config.grpc);
         config.postgres = self.postgres.unwrap_or(config.postgres);

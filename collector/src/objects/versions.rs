@@ -99,7 +99,7 @@ impl Versions {
         });
         let since_ns = since_ns.collect();
         let is_first = self.as_of_ns.is_none();
-        if !is_first && !(changed.is_empty() && known.is_empty()) {
+        if !(is_first || changed.is_empty() && known.is_empty()) {
             if !self.told {
                 // Some of it is not there any more when the relay is told what is now.
                 before.versions(&self.teller.clone()).for_each(|version| self.push(version));

@@ -11,7 +11,7 @@ use crate::filter::FilterError;
 /// The paths that the service answers.
 const PATHS: &str = "POST /api/v1/sql, /api/v1/filter, /api/v1/policies/explain and /v2/entries:list, GET /api/v1/flows, \
                      /api/v1/flows/tail, /api/v1/loss, /api/v1/intervals/preview, /api/v1/policies, /api/v1/endpoints, \
-                     /api/v1/schema, /api/v1/status, /api/v1/queries, /api/v1/session, /metrics, /healthz and /readyz";
+                     /api/v1/schema, /api/v1/status, /api/v1/library, /api/v1/queries, /api/v1/session, /metrics, /healthz and /readyz";
 
 /// An error with its HTTP code and its machine-readable word.
 #[derive(Clone, Debug)]

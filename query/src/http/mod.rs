@@ -31,6 +31,7 @@ use tower_http::compression::CompressionLayer;
 use crate::access::Access;
 use crate::audit::Audit;
 use crate::engine::Engine;
+use crate::library::Saved;
 use crate::live::Hub;
 use crate::logging::metrics::MetricStore;
 use crate::metrics::Metrics;
@@ -47,6 +48,8 @@ pub(crate) struct App {
     pub(crate) hub: Arc<Hub>,
     pub(crate) followers: Followers,
     pub(crate) log_metrics: MetricStore,
+    /// Ready queries.
+    pub(crate) library: Vec<Saved>,
     pub(crate) started: Instant,
     /// Whether the doors speak TLS.
     pub(crate) secure: bool,
@@ -71,6 +74,7 @@ pub(crate) fn router(app: Arc<App>, loopback: bool) -> Router {
         .route("/api/v1/intervals/preview", get(intervals::preview))
         .route("/api/v1/status", get(status::status))
         .merge(logging::routes())
+        .route("/api/v1/library", get(queries::library))
         .route("/api/v1/queries", get(queries::list))
         .route("/api/v1/queries/{id}", delete(queries::kill))
         .route("/api/v1/session", get(session::show))

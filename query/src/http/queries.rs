@@ -1,4 +1,4 @@
-//! `GET /api/v1/queries`: what runs now. `DELETE /api/v1/queries/{id}`: ends one.
+//! `GET /api/v1/library`: ready queries. `GET /api/v1/queries`: what runs now. `DELETE /api/v1/queries/{id}`: ends one.
 
 use std::sync::Arc;
 
@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 use super::App;
 use super::error::ApiError;
 use super::who::Who;
+
+pub(super) async fn library(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(json!({"queries": app.library}))
+}
 
 pub(super) async fn list(State(app): State<Arc<App>>, Who(principal): Who) -> Json<Value> {
     Json(json!({"queries": app.engine.running().seen_by(&principal)}))

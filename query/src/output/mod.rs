@@ -1,4 +1,4 @@
-//! Writes answers as JSON, lines of JSON, CSV or an Arrow stream, batch by batch.
+//! Writes answers as JSON, lines of JSON, CSV, an Arrow stream or Parquet, batch by batch.
 
 mod csv;
 mod encode;
@@ -6,6 +6,7 @@ mod json;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -13,6 +14,9 @@ use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 
 pub(crate) use encode::encode;
 pub(crate) use json::{lines, type_name};
@@ -20,6 +24,10 @@ pub(crate) use json::{lines, type_name};
 use crate::catalog::completeness::Completeness;
 use crate::error::QueryError;
 
+/// How hard Parquet is compressed.
+const ZSTD_LEVEL: i32 = 1;
+/// A row group of Parquet that is so large is written.
+const ROW_GROUP_BYTES: usize = 16 << 20;
 /// Key of the completeness in the metadata of an Arrow stream's schema.
 pub(crate) const COMPLETENESS: &str = "weir.completeness";
 
@@ -35,10 +43,13 @@ pub(crate) enum Format {
     Csv,
     /// The Arrow IPC stream format.
     Arrow,
+    /// A Parquet file.
+    Parquet,
 }
 
 impl Format {
-    pub(crate) const ALL: [Self; 4] = [Self::Json, Self::NdJson, Self::Csv, Self::Arrow];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Json, Self::NdJson, Self::Csv, Self::Arrow, Self::Parquet];
 
     /// The name in requests.
     pub(crate) const fn name(self) -> &'static str {
@@ -47,6 +58,7 @@ impl Format {
             Self::NdJson => "ndjson",
             Self::Csv => "csv",
             Self::Arrow => "arrow",
+            Self::Parquet => "parquet",
         }
     }
 
@@ -56,6 +68,7 @@ impl Format {
             Self::NdJson => "application/x-ndjson",
             Self::Csv => "text/csv; charset=utf-8",
             Self::Arrow => "application/vnd.apache.arrow.stream",
+            Self::Parquet => "application/vnd.apache.parquet",
         }
     }
 
@@ -100,6 +113,7 @@ pub(crate) enum Encoder {
     NdJson,
     Csv(csv::Csv),
     Arrow(Box<StreamWriter<Vec<u8>>>),
+    Parquet(Box<ArrowWriter<Vec<u8>>>),
 }
 
 impl Encoder {
@@ -114,11 +128,16 @@ impl Encoder {
             Format::NdJson => Self::NdJson,
             Format::Csv => Self::Csv(csv::Csv::new(schema)),
             Format::Arrow => {
-                let mut schema = Schema::clone(schema);
-                if let Some(completeness) = completeness {
-                    schema.metadata.insert(COMPLETENESS.into(), completeness.to_ascii());
-                }
+                let schema = with_completeness(schema, completeness);
                 Self::Arrow(Box::new(StreamWriter::try_new(Vec::new(), &schema)?))
+            }
+            Format::Parquet => {
+                let schema = Arc::new(with_completeness(schema, completeness));
+                let level = ZstdLevel::try_new(ZSTD_LEVEL)?;
+                let properties =
+                    WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+                let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties))?;
+                Self::Parquet(Box::new(writer))
             }
         })
     }
@@ -130,6 +149,7 @@ impl Encoder {
             Self::NdJson => Ok(Bytes::new()),
             Self::Csv(csv) => csv.begin(),
             Self::Arrow(writer) => Ok(drain(writer)),
+            Self::Parquet(writer) => Ok(std::mem::take(writer.inner_mut()).into()),
         }
     }
 
@@ -143,10 +163,17 @@ impl Encoder {
                 writer.write(batch)?;
                 Ok(drain(writer))
             }
+            Self::Parquet(writer) => {
+                writer.write(batch)?;
+                if writer.in_progress_size() > ROW_GROUP_BYTES {
+                    writer.flush()?;
+                }
+                Ok(std::mem::take(writer.inner_mut()).into())
+            }
         }
     }
 
-    /// What stands behind the last row. CSV and Arrow have no place for a summary;
+    /// What stands behind the last row. CSV, Arrow and Parquet have no place for a summary;
     /// theirs is in the response's headers.
     pub(crate) fn end(&mut self, summary: &Summary<'_>) -> Result<Bytes, ArrowError> {
         match self {
@@ -157,6 +184,10 @@ impl Encoder {
                 writer.finish()?;
                 Ok(drain(writer))
             }
+            Self::Parquet(writer) => {
+                writer.finish()?;
+                Ok(std::mem::take(writer.inner_mut()).into())
+            }
         }
     }
 
@@ -165,6 +196,15 @@ impl Encoder {
     pub(crate) fn tells_errors(&self) -> bool {
         matches!(self, Self::Json(_) | Self::NdJson)
     }
+}
+
+/// A schema that says in its metadata whether the answer is all of it.
+fn with_completeness(schema: &SchemaRef, completeness: Option<&Completeness>) -> Schema {
+    let mut schema = Schema::clone(schema);
+    if let Some(completeness) = completeness {
+        schema.metadata.insert(COMPLETENESS.into(), completeness.to_ascii());
+    }
+    schema
 }
 
 fn drain(writer: &mut StreamWriter<Vec<u8>>) -> Bytes {

@@ -1,4 +1,5 @@
 use arrow::ipc::reader::StreamReader;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 use weir_flow::Flow;
 use weir_flow::schema::table_schema;
@@ -149,4 +150,22 @@ fn formats_are_found_by_accept() {
     ] {
         assert_eq!(Format::from_accept(accept), format, "{accept}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parquet_of_all_columns() {
+    let stand = stand().await;
+    let sql = "select * from flows order by time";
+    let response = stand.post(json!({"sql": sql, "format": "parquet"})).await;
+    assert_eq!(response.headers()["content-type"], "application/vnd.apache.parquet");
+    let file = response.bytes().await.unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    assert!(reader.schema().metadata.contains_key(super::COMPLETENESS));
+    let batches: Vec<RecordBatch> = reader.build().unwrap().collect::<Result<_, _>>().unwrap();
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    assert_eq!(rows, stand.rows(sql).await.len());
+    let names: Vec<_> = batches[0].schema().fields().iter().map(|f| f.name().clone()).collect();
+    assert!(
+        names.contains(&"source_labels".to_owned()) && names.contains(&"connection_id".to_owned())
+    );
 }

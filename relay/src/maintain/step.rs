@@ -82,7 +82,7 @@ impl Maintenance {
             whole.files.retain(|file| !self.damaged.contains(&file.path));
             let Some(files) = plan::merge(&whole, now_ns, eagerness) else { return Ok(None) };
             match self.merge(&known, files, now_ns).await? {
-                Outcome::Merged(manifest, step) => return Ok(Some((manifest, step))),
+                Outcome::Merged(manifest, step) => return Ok(Some((*manifest, step))),
                 Outcome::Damaged(paths) => self.damaged.extend(paths),
                 Outcome::Overtaken => known = self.store.newest().await?,
             }
@@ -222,13 +222,13 @@ impl Maintenance {
             bytes_after: new.iter().map(bytes).sum(),
             seconds: began.elapsed().as_secs_f64(),
         };
-        Ok(Outcome::Merged(manifest, step))
+        Ok(Outcome::Merged(Box::new(manifest), step))
     }
 }
 
 /// How an attempt to merge ended.
 enum Outcome {
-    Merged(Manifest, Step),
+    Merged(Box<Manifest>, Step),
     /// These files cannot be merged.
     Damaged(Vec<String>),
     /// Another relay changed the files.

@@ -255,7 +255,7 @@ async fn damage_in_the_newest_batch_of_a_collector_is_counted_once(place: Place)
     // Also if the relay is started once more before the collector comes.
     let relay = Running::start(place.config()).await;
     relay.client.send(&[(of("a", 2), rows(4..5))]).await.unwrap();
-    assert_eq!(told(&relay.client).await, [expected.clone()]);
+    assert_eq!(told(&relay.client).await, std::slice::from_ref(&expected));
     relay.client.send(&[(of("a", 4), rows(6..7))]).await.unwrap();
     assert_eq!(told(&relay.client).await, [expected.clone(), expected]);
     assert_eq!(visible(&relay.client, &place).await, [2, 3, 4, 6]);
