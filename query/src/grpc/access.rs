@@ -1,6 +1,5 @@
 //! Who calls: found before any service, from the metadata `authorization` or the client's certificate.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State};
@@ -8,8 +7,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tonic::Status;
 
-use crate::access::{Credentials, Principal};
-use crate::http::{App, Who, secret};
+use crate::access::Principal;
+use crate::http::{App, Who, admit};
 use crate::metrics::Door;
 use crate::serve::Peer;
 
@@ -31,16 +30,11 @@ pub(super) async fn find(
     if request.uri().path().starts_with(HEALTH) {
         return next.run(request).await;
     }
-    let secret = secret(request.headers()).map(Cow::into_owned);
-    let shown = Credentials { secret: secret.as_deref(), certificate: peer.certificate.as_deref() };
-    match app.access.admit(shown).await {
-        Ok(principal) => {
-            request.extensions_mut().insert(Who(principal));
+    match admit(&app, Door::Grpc, request.headers(), &peer).await {
+        Ok(who) => {
+            request.extensions_mut().insert(who);
             next.run(request).await
         }
-        Err(denied) => {
-            app.audit.denied(Door::Grpc, &peer.address.to_string(), &denied.to_string());
-            Status::unauthenticated(denied.to_string()).into_http()
-        }
+        Err(denied) => Status::unauthenticated(denied.to_string()).into_http(),
     }
 }

@@ -37,7 +37,7 @@ use crate::logging::metrics::MetricStore;
 use crate::metrics::Metrics;
 use error::ApiError;
 pub(crate) use tail::Followers;
-pub(crate) use who::{Who, secret};
+pub(crate) use who::{Who, admit, secret};
 
 /// What every handler may use.
 pub(crate) struct App {

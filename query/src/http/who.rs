@@ -15,7 +15,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::App;
 use super::error::ApiError;
-use crate::access::{Credentials, Principal};
+use crate::access::{Credentials, Denied, Principal};
 use crate::metrics::Door;
 use crate::serve::Peer;
 
@@ -45,18 +45,29 @@ pub(super) async fn find(
     if request.method() == Method::GET && OPEN.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    let secret = secret(request.headers()).map(Cow::into_owned);
-    let shown = Credentials { secret: secret.as_deref(), certificate: peer.certificate.as_deref() };
-    match app.access.admit(shown).await {
-        Ok(principal) => {
-            request.extensions_mut().insert(Who(principal));
+    match admit(&app, Door::Http, request.headers(), &peer).await {
+        Ok(who) => {
+            request.extensions_mut().insert(who);
             next.run(request).await
         }
-        Err(denied) => {
-            app.audit.denied(Door::Http, &peer.address.to_string(), &denied.to_string());
-            ApiError::unauthenticated(denied.to_string()).into_response()
-        }
+        Err(denied) => ApiError::unauthenticated(denied.to_string()).into_response(),
     }
+}
+
+/// Who sends these headers; the audit log learns of those who are not let in.
+pub(crate) async fn admit(
+    app: &App,
+    door: Door,
+    headers: &HeaderMap,
+    peer: &Peer,
+) -> Result<Who, Denied> {
+    let secret = secret(headers).map(Cow::into_owned);
+    let certificate = peer.certificate.as_deref();
+    let admitted = app.access.admit(Credentials { secret: secret.as_deref(), certificate }).await;
+    let tell = |denied: &Denied| {
+        app.audit.denied(door, &peer.address.to_string(), &denied.to_string());
+    };
+    admitted.map(Who).inspect_err(tell)
 }
 
 /// A token of the request; it may come as the password of any user.
