@@ -152,7 +152,10 @@ impl Query {
             tokio::try_join!(
                 async { serve(http_door, http_router).await },
                 async { serve(grpc_door, grpc_router).await },
-                async { Ok(postgres_door.await) },
+                async {
+                    postgres_door.await;
+                    Ok(())
+                },
             )
         };
         tokio::select! {

@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// Run the relay: take flows from collectors and store them.
     Relay(relay::RelayCommand),
     /// Run the query service: SQL and HTTP.
-    Query(query::QueryCommand),
+    Query(Box<query::QueryCommand>),
     /// Print flows, newest last, and follow new ones.
     Observe(observe::Observe),
     /// Ask the flow store in SQL.

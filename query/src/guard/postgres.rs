@@ -46,12 +46,10 @@ pub(super) fn asks_catalog(sql: &str) -> bool {
 /// The statements, in words that the planner knows.
 pub(super) fn parse(sql: &str) -> Result<VecDeque<Statement>, QueryError> {
     let reworded = REWORDED.iter().fold(sql.to_owned(), |sql, (from, to)| sql.replace(from, to));
-    let statements = REWRITER.parse(&reworded).or_else(|unplaced| {
+    let statements = REWRITER.parse(&reworded).map_err(|unplaced| {
         // The rewriter does not keep places: ask for the error again.
-        match Parser::parse_sql(&PostgreSqlDialect {}, sql) {
-            Err(placed) => Err(QueryError::from(&placed)),
-            Ok(_) => Err(QueryError::from(&unplaced)),
-        }
+        let placed = Parser::parse_sql(&PostgreSqlDialect {}, sql).err();
+        QueryError::from(&placed.unwrap_or(unplaced))
     })?;
     Ok(statements.into_iter().map(|statement| Statement::Statement(Box::new(statement))).collect())
 }

@@ -76,7 +76,7 @@ pub(crate) async fn serve(
             drop(begins);
             match outcome {
                 Ok(Outcome::Admitted(admitted)) => {
-                    Session::new(app, *admitted, shutdown).serve().await
+                    Session::new(app, *admitted, shutdown).serve().await;
                 }
                 Ok(Outcome::Refused(failure, mut connection)) => {
                     farewell(&mut connection, failure).await;

@@ -97,10 +97,10 @@ fn skip(text: &str, at: usize) -> usize {
             end += step;
         }
         at + end.min(rest.len())
-    } else if rest.starts_with('$') {
-        let tag = rest[1..].find(|c: char| !c.is_alphanumeric() && c != '_').map(|end| end + 1);
+    } else if let Some(quoted) = rest.strip_prefix('$') {
+        let tag = quoted.find(|c: char| !c.is_alphanumeric() && c != '_').map(|end| end + 1);
         match tag.filter(|end| {
-            rest[*end..].starts_with('$') && !rest[1..].starts_with(|c: char| c.is_ascii_digit())
+            rest[*end..].starts_with('$') && !quoted.starts_with(|c: char| c.is_ascii_digit())
         }) {
             Some(end) => behind(rest[end + 1..].find(&rest[..=end]), end + 1, end + 1),
             None => at + 1,

@@ -331,12 +331,14 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{
-        DictionaryArray, Float64Array, Int64Array, ListArray, TimestampNanosecondArray, UInt64Array,
+        Array, DictionaryArray, Float64Array, Int64Array, ListArray, TimestampNanosecondArray,
+        UInt64Array,
     };
 
     use super::*;
 
-    fn written(values: ArrayRef, binary: bool) -> Vec<Option<Vec<u8>>> {
+    fn written(values: impl Array + 'static, binary: bool) -> Vec<Option<Vec<u8>>> {
+        let values: ArrayRef = Arc::new(values);
         let kind = Kind::of(values.data_type());
         let column = Column { values: canonical(&kind, &values).unwrap(), kind, binary };
         let write = |row| {
@@ -347,7 +349,7 @@ mod tests {
         (0..values.len()).map(write).collect()
     }
 
-    fn texts(values: ArrayRef) -> Vec<Option<String>> {
+    fn texts(values: impl Array + 'static) -> Vec<Option<String>> {
         written(values, false)
             .into_iter()
             .map(|text| text.map(|text| String::from_utf8(text).unwrap()))
@@ -358,29 +360,29 @@ mod tests {
     fn values_as_text() {
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(
-            texts(Arc::new(UInt64Array::from(vec![Some(u64::MAX), None]))),
+            texts(UInt64Array::from(vec![Some(u64::MAX), None])),
             [some("18446744073709551615"), None]
         );
         let times =
             TimestampNanosecondArray::from(vec![1_767_225_600_123_456_789]).with_timezone("UTC");
-        assert_eq!(texts(Arc::new(times)), [some("2026-01-01 00:00:00.123456+00")]);
+        assert_eq!(texts(times), [some("2026-01-01 00:00:00.123456+00")]);
         assert_eq!(
-            texts(Arc::new(Float64Array::from(vec![1.5, f64::NAN, f64::INFINITY]))),
+            texts(Float64Array::from(vec![1.5, f64::NAN, f64::INFINITY])),
             [some("1.5"), some("NaN"), some("Infinity")]
         );
         let words: DictionaryArray<Int32Type> = [Some("a\0b"), None].into_iter().collect();
-        assert_eq!(texts(Arc::new(words)), [some("a b"), None]);
+        assert_eq!(texts(words), [some("a b"), None]);
         let list = ListArray::from_iter_primitive::<Int64Type, _, _>([
             Some(vec![Some(1), None]),
             Some(vec![]),
         ]);
-        assert_eq!(texts(Arc::new(list)), [some("{\"1\",NULL}"), some("{}")]);
+        assert_eq!(texts(list), [some("{\"1\",NULL}"), some("{}")]);
     }
 
     #[test]
     fn values_in_binary() {
         assert_eq!(
-            written(Arc::new(Int64Array::from(vec![-2])), true),
+            written(Int64Array::from(vec![-2]), true),
             [Some((-2_i64).to_be_bytes().to_vec())]
         );
         let numeric = |text: &str| {
@@ -394,6 +396,6 @@ mod tests {
         assert_eq!(numeric("-12.5"), [2, 0, 0x4000, 1, 12, 5000]);
         assert_eq!(numeric("0.0001"), [1, -1, 0, 4, 1]);
         let times = TimestampNanosecondArray::from(vec![946_684_800_000_001_000]);
-        assert_eq!(written(Arc::new(times), true), [Some(1_i64.to_be_bytes().to_vec())]);
+        assert_eq!(written(times, true), [Some(1_i64.to_be_bytes().to_vec())]);
     }
 }
