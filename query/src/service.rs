@@ -206,7 +206,8 @@ fn check_reach(config: &QueryConfig) -> Result<(), StartError> {
             Ok(())
         }
         None => Err(StartError::Access(format!(
-            "other machines reach {reached}, and access control is off: set `access`, or say `open: true` (--open) if              everybody may see all flows"
+            "other machines reach {reached}, and access control is off: set `access`, or say `open: true` (--open) \
+             if everybody may see all flows"
         ))),
     }
 }

@@ -260,7 +260,8 @@ fn check(explanation: &Explanation, seen: &Namespaces) -> Result<(), QueryError>
 
 fn hidden() -> QueryError {
     QueryError::Forbidden(
-        "one end is in a namespace that you do not see, and an explanation shows the policies of both: ask          somebody who sees both"
+        "one end is in a namespace that you do not see, and an explanation shows the policies of both: \
+         ask somebody who sees both"
             .into(),
     )
 }
