@@ -196,3 +196,116 @@ async fn queries_that_need_far_more_memory_than_there_is_end() {
     }
     alive(&stand).await;
 }
+
+/// Pieces of SQL; put together at random they are mostly wrong, and now and then a query.
+const PIECES: [&str; 72] = [
+    "select",
+    "select",
+    "select",
+    "from",
+    "from flows",
+    "from flows",
+    "from edges_1m",
+    "from loss",
+    "from policies",
+    "from connections",
+    "where",
+    "group by all",
+    "group by 1",
+    "order by 1",
+    "having",
+    "limit 3",
+    "offset 1",
+    "join flows b on true",
+    "left join",
+    "union all",
+    "with x as (",
+    ")",
+    "(",
+    "*",
+    ",",
+    "+",
+    "-",
+    "/",
+    "%",
+    "||",
+    "=",
+    "<>",
+    "<",
+    "and",
+    "or",
+    "not",
+    "in (1, 2)",
+    "between 1 and 2",
+    "is null",
+    "like '%'",
+    "case when",
+    "then",
+    "else",
+    "end",
+    "count(*)",
+    "sum(count)",
+    "max(time)",
+    "avg(bytes)",
+    "cast(",
+    "as int)",
+    "time",
+    "verdict",
+    "source_pod",
+    "policies",
+    "source_labels",
+    "source_labels['app']",
+    "policies[1]",
+    "interval '1 day'",
+    "now()",
+    "'text'",
+    "'",
+    "\"",
+    "1",
+    "0",
+    "1e400",
+    "18446744073709551616",
+    "x'00'",
+    "null",
+    "$1",
+    "explain",
+    "over (partition by verdict)",
+    ";",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_texts_get_an_answer() {
+    let limits = Limits {
+        threads: 2,
+        timeout: Duration::from_secs(2),
+        memory_bytes: 64 << 20,
+        ..Limits::default()
+    };
+    let stand = Stand::with_limits(limits).await;
+    stand.relay.push(batch((0..20).map(flow)));
+    stand.relay.flush();
+    stand.relay.push(batch((20..40).map(flow)));
+    let mut state = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1;
+    println!("seed {state}");
+    // Marsaglia's xorshift.
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    let mut answered = 0;
+    for _ in 0..1_500 {
+        let pieces = (0..1 + random(14)).map(|_| PIECES[random(PIECES.len())]);
+        let sql = pieces.collect::<Vec<_>>().join(" ");
+        let sql = if random(3) == 0 { sql } else { format!("select {sql} from flows") };
+        let (code, body) = stand.sql(&sql).await;
+        let error = body.get("error");
+        assert!(matches!(code, 200 | 400 | 422 | 504), "{sql}: {code} {body}");
+        let message = error.map(|error| error["message"].as_str().unwrap());
+        assert!(message.is_none_or(|message| message.len() > 10), "{sql}: {body}");
+        answered += usize::from(error.is_none());
+    }
+    assert!(answered > 10, "only {answered} were queries");
+    alive(&stand).await;
+}
