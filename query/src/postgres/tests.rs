@@ -48,7 +48,7 @@ async fn python(stand: &Stand, program: &str) -> Value {
     assert!(python.exists(), "there is no {}: run scripts/setup test", python.display());
     let mut command = Command::new(python);
     let dsn = format!("host=127.0.0.1 port={} user=me dbname=any", stand.postgres.port());
-    command.arg("-").env("DSN", dsn).stdin(Stdio::piped());
+    command.arg("-").env("DSN", dsn).env("URL", &stand.url).stdin(Stdio::piped());
     let Output { status, stdout, stderr } = output(command, Some(program.to_owned())).await;
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
     assert!(status.success(), "{stderr}");
@@ -207,18 +207,23 @@ async fn a_query_ends_when_its_client_asks_or_goes() {
     let told = python(
         &stand,
         r#"
-import json, os, psycopg, threading
+import json, os, psycopg, threading, time, urllib.request
+def runs(text):
+    while text not in urllib.request.urlopen(os.environ["URL"] + "/api/v1/queries").read().decode():
+        time.sleep(0.01)
+def cancel():
+    runs("9000000")
+    connection.cancel()
 connection = psycopg.connect(os.environ["DSN"], autocommit=True)
-threading.Timer(0.5, connection.cancel).start()
+threading.Thread(target=cancel).start()
 try:
     connection.execute("select count(*) from generate_series(1, 9000000) a, generate_series(1, 9000000) b")
 except psycopg.errors.QueryCanceled as error:
     code = error.sqlstate
 gone = psycopg.connect(os.environ["DSN"], autocommit=True)
-gone.pgconn.send_query(b"select count(*) from generate_series(1, 9000001) a, generate_series(1, 9000000) b")
+gone.pgconn.send_query(b"select count(*) from generate_series(1, 9000001) a, generate_series(1, 9000001) b")
 gone.pgconn.flush()
-import time
-time.sleep(0.5)
+runs("9000001")
 gone.close()
 print(json.dumps([code, connection.execute("select 1").fetchone()[0]]))
 "#,
