@@ -5,6 +5,7 @@
 //! statement goes through the engine, and so through the guard; nothing is planned here.
 
 mod cancel;
+mod channel;
 mod error;
 mod frame;
 mod parameters;

@@ -1,12 +1,9 @@
 //! One client: its statements, portals and transaction, message by message.
 
 use std::collections::HashMap;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use pgwire::messages::Message as Encode;
 use pgwire::messages::data::{FieldDescription, NoData, ParameterDescription, RowDescription};
 use pgwire::messages::extendedquery::{
     BindComplete, CloseComplete, ParseComplete, PortalSuspended,
@@ -14,31 +11,26 @@ use pgwire::messages::extendedquery::{
 use pgwire::messages::response::{
     CommandComplete, EmptyQueryResponse, ReadyForQuery, TransactionStatus,
 };
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
 
 use super::cancel::Key;
+use super::channel::Channel;
 use super::error::{Failure, warning};
-use super::frame::{self, Bind, Message};
+use super::frame::{Bind, Message};
 use super::parameters::parameters;
 use super::portal::{Portal, Prepared, Run, Step};
+use super::settings;
 use super::startup::{Admitted, defect};
 use super::statement::{Statement, classify, split};
 use super::types::{Formats, Kind, description, parameter};
-use super::{farewell, settings};
 use crate::access::Principal;
 use crate::engine::{Caller, Dialect, Request, SqlRequest};
 use crate::guard::parameters::Parameter;
 use crate::http::App;
 use crate::metrics::Door;
-use crate::serve::Connection;
 
 /// Without a message a connection is closed after this time.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
-/// From a message's first byte to its last, and for a client to take what is written.
-const TRANSFER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes that are written at a time.
-const OUT_BYTES: usize = 64 * 1024;
 /// Prepared statements of one connection.
 const MAX_STATEMENTS: usize = 256;
 /// Portals of one connection.
@@ -51,9 +43,7 @@ pub(super) struct Session {
     app: Arc<App>,
     principal: Arc<Principal>,
     key: Key,
-    reader: BufReader<tokio::io::ReadHalf<Connection>>,
-    writer: tokio::io::WriteHalf<Connection>,
-    out: BytesMut,
+    channel: Channel,
     statements: HashMap<String, Prepared>,
     portals: HashMap<String, Portal>,
     transaction: TransactionStatus,
@@ -69,9 +59,7 @@ impl Session {
             app,
             principal,
             key,
-            reader,
-            writer,
-            out: BytesMut::new(),
+            channel: Channel::new(reader, writer),
             statements: HashMap::new(),
             portals: HashMap::new(),
             transaction: TransactionStatus::Idle,
@@ -83,7 +71,7 @@ impl Session {
     /// Answers until the client goes.
     pub(super) async fn serve(mut self) {
         if let Err(failure) = self.messages().await {
-            farewell(&mut self.writer, failure).await;
+            self.channel.close(failure).await;
         }
     }
 
@@ -96,9 +84,7 @@ impl Session {
             if let Err(failure) = self.message(message).await {
                 self.failed(failure).await?;
             }
-            if self.out.len() >= OUT_BYTES {
-                self.flush().await?;
-            }
+            self.channel.flush_if_full().await?;
         }
         Ok(())
     }
@@ -111,7 +97,7 @@ impl Session {
             IDLE_TIMEOUT
         };
         let waited = tokio::select! {
-            came = self.reader.fill_buf() => came.map(|_| true)?,
+            came = self.channel.arrives() => came.map(|()| true)?,
             () = tokio::time::sleep(patience) => false,
             () = self.shutdown.cancelled() => {
                 return Err(Failure::fatal("57P01", "the service stops"));
@@ -125,11 +111,7 @@ impl Session {
             return Box::pin(self.next()).await;
         }
         let limit = self.app.engine.limits().request_bytes;
-        let message = frame::next(&mut self.reader, limit);
-        match tokio::time::timeout(TRANSFER_TIMEOUT, message).await {
-            Ok(message) => message,
-            Err(_) => Err(Failure::fatal("08006", "a message does not end")),
-        }
+        self.channel.next(limit).await
     }
 
     async fn message(&mut self, message: Message) -> Result<(), Failure> {
@@ -155,13 +137,13 @@ impl Session {
             Message::Execute { portal, max_rows } => self.execute(&portal, max_rows).await?,
             Message::Close { portal: true, name } => {
                 self.portals.remove(&name);
-                self.put(&CloseComplete::new())?;
+                self.channel.put(&CloseComplete::new())?;
             }
             Message::Close { portal: false, name } => {
                 self.statements.remove(&name);
-                self.put(&CloseComplete::new())?;
+                self.channel.put(&CloseComplete::new())?;
             }
-            Message::Flush => return self.flush().await,
+            Message::Flush => return self.channel.flush().await,
             Message::Copy => {}
             Message::Password(_) => return Err(Failure::protocol("nobody asked for a password")),
             Message::Terminate => {}
@@ -172,7 +154,7 @@ impl Session {
     /// An error within the extended protocol, or one that ends the connection.
     async fn failed(&mut self, failure: Failure) -> Result<(), Failure> {
         if matches!(failure, Failure::Gone(_) | Failure::Told { fatal: true, .. }) {
-            self.flush().await?;
+            self.channel.flush().await?;
             return Err(failure);
         }
         self.skipping = true;
@@ -186,14 +168,14 @@ impl Session {
         if self.transaction == TransactionStatus::Transaction {
             self.transaction = TransactionStatus::Error;
         }
-        self.put(&Failure::response(code, &message, position, false))
+        self.channel.put(&Failure::response(code, &message, position, false))
     }
 
     /// The statements of a simple query.
     async fn simple(&mut self, text: &str) -> Result<(), Failure> {
         let statements = split(text)?;
         if statements.is_empty() {
-            self.put(&EmptyQueryResponse::new())?;
+            self.channel.put(&EmptyQueryResponse::new())?;
         }
         for (begin, sql) in statements {
             let before = text[..begin].chars().count();
@@ -243,7 +225,7 @@ impl Session {
             ));
         }
         self.statements.insert(name, Prepared { statement, types });
-        self.put(&ParseComplete::new())
+        self.channel.put(&ParseComplete::new())
     }
 
     fn bind(&mut self, bind: Bind) -> Result<(), Failure> {
@@ -260,7 +242,7 @@ impl Session {
                 hold: false,
             },
         )?;
-        self.put(&BindComplete::new())
+        self.channel.put(&BindComplete::new())
     }
 
     fn open(&mut self, name: String, portal: Portal) -> Result<(), Failure> {
@@ -289,7 +271,7 @@ impl Session {
     async fn describe_statement(&mut self, name: &str) -> Result<(), Failure> {
         let Prepared { statement, types } = self.prepared(name)?.clone();
         let Statement::Query(sql) = &statement else {
-            self.put(&ParameterDescription::new(types))?;
+            self.channel.put(&ParameterDescription::new(types))?;
             let mut portal = Portal {
                 statement,
                 parameters: vec![],
@@ -304,8 +286,7 @@ impl Session {
         let caller = Caller::new(self.principal.clone(), Door::Postgres, sql);
         let cancelled = self.key.cancel.begin();
         let app = self.app.clone();
-        let described =
-            watch(&mut self.reader, &cancelled, app.engine.describe(caller, request, said));
+        let described = self.channel.watch(&cancelled, app.engine.describe(caller, request, said));
         let described = described.await?.map_err(|error| Failure::of(&error, sql, 0))?;
         let types: Vec<u32> = described
             .parameters
@@ -316,8 +297,8 @@ impl Session {
                 _ => parameter_type(data_type.as_ref()),
             })
             .collect();
-        self.put(&ParameterDescription::new(types.clone()))?;
-        self.put(&description(&described.schema, &Formats::default()))?;
+        self.channel.put(&ParameterDescription::new(types.clone()))?;
+        self.channel.put(&description(&described.schema, &Formats::default()))?;
         if let Some(prepared) = self.statements.get_mut(name) {
             prepared.types = types;
         }
@@ -365,9 +346,9 @@ impl Session {
             _ => None,
         };
         match columns {
-            Some(columns) => self.put(&columns),
+            Some(columns) => self.channel.put(&columns),
             None if simple => Ok(()),
-            None => self.put(&NoData::new()),
+            None => self.channel.put(&NoData::new()),
         }
     }
 
@@ -382,8 +363,7 @@ impl Session {
         let request = Request::Sql(request(sql, portal.parameters.clone()));
         let cancelled = self.key.cancel.begin();
         let app = self.app.clone();
-        let answer =
-            watch(&mut self.reader, &cancelled, app.engine.run(caller, request, usize::MAX));
+        let answer = self.channel.watch(&cancelled, app.engine.run(caller, request, usize::MAX));
         let answer = answer.await?.map_err(|error| Failure::of(&error, sql, 0))?;
         portal.run = Some(Run::new(answer, sql.clone()));
         Ok(())
@@ -404,19 +384,19 @@ impl Session {
             self.check_transaction()?;
         }
         let tag = match &portal.statement {
-            Statement::Empty => return self.put(&EmptyQueryResponse::new()),
+            Statement::Empty => return self.channel.put(&EmptyQueryResponse::new()),
             Statement::Query(_) => {
                 self.begin(portal).await?;
                 let Some(run) = portal.run.as_mut() else {
                     return Err(defect("a query is not there"));
                 };
                 if !self.pump(run, &portal.formats, max_rows).await? {
-                    return self.put(&PortalSuspended::new());
+                    return self.channel.put(&PortalSuspended::new());
                 }
                 let warnings = run.warnings();
                 let rows = run.rows;
                 for text in warnings {
-                    self.put(&warning(&text))?;
+                    self.channel.put(&warning(&text))?;
                 }
                 format!("SELECT {rows}")
             }
@@ -429,7 +409,7 @@ impl Session {
             Statement::Show(name) => {
                 let rows = self.show(&name.clone())?;
                 for row in &rows {
-                    self.put_texts(row)?;
+                    self.channel.put_texts(row)?;
                 }
                 "SHOW".to_owned()
             }
@@ -437,7 +417,7 @@ impl Session {
                 self.control(&statement.clone(), std::mem::take(&mut portal.parameters))?
             }
         };
-        self.put(&CommandComplete::new(tag))
+        self.channel.put(&CommandComplete::new(tag))
     }
 
     async fn fetch(
@@ -453,7 +433,7 @@ impl Session {
         let before = run.rows;
         if self.pump(run, formats, rows).await? {
             for text in run.warnings() {
-                self.put(&warning(&text))?;
+                self.channel.put(&warning(&text))?;
             }
         }
         Ok(run.rows - before)
@@ -469,11 +449,11 @@ impl Session {
         let cancelled = self.key.cancel.begin();
         let mut left = max_rows;
         loop {
-            match run.write(&mut left, &mut self.out, OUT_BYTES)? {
+            match self.channel.write(run, &mut left)? {
                 Some(Step::End) => return Ok(true),
                 Some(Step::Enough) => return Ok(false),
-                Some(Step::Rows) => self.flush().await?,
-                None => watch(&mut self.reader, &cancelled, run.fetch(formats)).await??,
+                Some(Step::Rows) => self.channel.flush().await?,
+                None => self.channel.watch(&cancelled, run.fetch(formats)).await??,
             }
         }
     }
@@ -561,36 +541,8 @@ impl Session {
         if self.transaction == TransactionStatus::Idle {
             self.portals.retain(|_, portal| portal.hold);
         }
-        self.put(&ReadyForQuery::new(self.transaction))?;
-        self.flush().await
-    }
-
-    fn put(&mut self, message: &impl Encode) -> Result<(), Failure> {
-        message.encode(&mut self.out).map_err(defect)
-    }
-
-    fn put_texts(&mut self, texts: &[String]) -> Result<(), Failure> {
-        let mut row = pgwire::messages::data::DataRow::default();
-        for text in texts {
-            let length = i32::try_from(text.len()).map_err(defect)?;
-            row.data.extend_from_slice(&length.to_be_bytes());
-            row.data.extend_from_slice(text.as_bytes());
-            row.field_count += 1;
-        }
-        self.put(&row)
-    }
-
-    async fn flush(&mut self) -> Result<(), Failure> {
-        let written = async {
-            self.writer.write_all(&self.out).await?;
-            self.writer.flush().await
-        };
-        match tokio::time::timeout(TRANSFER_TIMEOUT, written).await {
-            Ok(written) => written?,
-            Err(_) => return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
-        }
-        self.out.clear();
-        Ok(())
+        self.channel.put(&ReadyForQuery::new(self.transaction))?;
+        self.channel.flush().await
     }
 }
 
@@ -620,30 +572,4 @@ fn parameter_type(data_type: Option<&arrow::datatypes::DataType>) -> u32 {
     };
     let oid = asked.postgres().oid();
     if parameter(oid).is_some() { oid } else { Kind::Text.postgres().oid() }
-}
-
-/// Waits for something unless the client cancels it or goes away.
-async fn watch<T>(
-    reader: &mut BufReader<impl AsyncRead + Unpin>,
-    cancelled: &CancellationToken,
-    work: impl Future<Output = T>,
-) -> Result<T, Failure> {
-    let mut work = pin!(work);
-    let gone = async {
-        let ahead = match reader.fill_buf().await {
-            Ok(bytes) => bytes.first().is_some_and(|kind| *kind != b'X'),
-            Err(_) => false,
-        };
-        if ahead {
-            // Whether a client that has sent more is still there is seen when that is read.
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        done = &mut work => Ok(done),
-        () = cancelled.cancelled() => {
-            Err(Failure::new("57014", "the query was cancelled as its client asked"))
-        }
-        () = gone => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()),
-    }
 }
