@@ -24,54 +24,49 @@ pub(crate) struct Saved {
     pub(crate) sql: Cow<'static, str>,
 }
 
-struct Ready {
-    name: &'static str,
-    title: &'static str,
-    sql: &'static str,
-}
-
-const READY: &[Ready] = &[
-    Ready {
-        name: "denied-now",
-        title: "Denied in the last 15 minutes, by edge",
-        sql: include_str!("library/denied-now.sql"),
-    },
-    Ready {
-        name: "to-the-internet",
-        title: "Who talks to the internet, in the last day",
-        sql: include_str!("library/to-the-internet.sql"),
-    },
-    Ready {
-        name: "top-denied-pairs",
-        title: "The pairs of workloads that are denied most, in the last day",
-        sql: include_str!("library/top-denied-pairs.sql"),
-    },
-    Ready {
-        name: "namespace-to-namespace",
-        title: "Namespace to namespace, by verdict, in the last hour",
-        sql: include_str!("library/namespace-to-namespace.sql"),
-    },
-    Ready {
-        name: "ports-scanned",
-        title: "Who tried many ports of one address and was denied, in the last hour",
-        sql: include_str!("library/ports-scanned.sql"),
-    },
-    Ready {
-        name: "never-arrived",
-        title: "What left its source and never arrived, in the last 10 minutes",
-        sql: include_str!("library/never-arrived.sql"),
-    },
-    Ready {
-        name: "not-enforced",
-        title: "Flows of pods that no policy isolates, in the last hour",
-        sql: include_str!("library/not-enforced.sql"),
-    },
-    Ready {
-        name: "lost",
-        title: "What is in no row, in the last day, by stage",
-        sql: include_str!("library/lost.sql"),
-    },
+/// Those that come with Weir.
+const READY: [Saved; 8] = [
+    ready(
+        "denied-now",
+        "Denied in the last 15 minutes, by edge",
+        include_str!("library/denied-now.sql"),
+    ),
+    ready(
+        "to-the-internet",
+        "Who talks to the internet, in the last day",
+        include_str!("library/to-the-internet.sql"),
+    ),
+    ready(
+        "top-denied-pairs",
+        "The pairs of workloads that are denied most, in the last day",
+        include_str!("library/top-denied-pairs.sql"),
+    ),
+    ready(
+        "namespace-to-namespace",
+        "Namespace to namespace, by verdict, in the last hour",
+        include_str!("library/namespace-to-namespace.sql"),
+    ),
+    ready(
+        "ports-scanned",
+        "Who tried many ports of one address and was denied, in the last hour",
+        include_str!("library/ports-scanned.sql"),
+    ),
+    ready(
+        "never-arrived",
+        "What left its source and never arrived, in the last 10 minutes",
+        include_str!("library/never-arrived.sql"),
+    ),
+    ready(
+        "not-isolated",
+        "Flows of pods that no policy isolates, in the last hour",
+        include_str!("library/not-isolated.sql"),
+    ),
+    ready("lost", "What is in no row, in the last day, by stage", include_str!("library/lost.sql")),
 ];
+
+const fn ready(name: &'static str, title: &'static str, sql: &'static str) -> Saved {
+    Saved { name: Cow::Borrowed(name), title: Cow::Borrowed(title), sql: Cow::Borrowed(sql) }
+}
 
 /// All queries: one's own, and the ready ones.
 ///
@@ -82,15 +77,8 @@ pub(crate) fn load(file: Option<&Path>) -> Result<Vec<Saved>, StartError> {
         Some(path) => read(path)?,
         None => Vec::new(),
     };
-    let own: BTreeSet<&str> = all.iter().map(|saved| saved.name.as_ref()).collect();
-    let ready = READY.iter().filter(|ready| !own.contains(ready.name));
-    let ready = ready.map(|ready| Saved {
-        name: ready.name.into(),
-        title: ready.title.into(),
-        sql: ready.sql.into(),
-    });
-    let ready: Vec<Saved> = ready.collect();
-    all.extend(ready);
+    let own: BTreeSet<Cow<'_, str>> = all.iter().map(|saved| saved.name.clone()).collect();
+    all.extend(READY.into_iter().filter(|ready| !own.contains(&ready.name)));
     Ok(all)
 }
 
