@@ -80,6 +80,8 @@ pub struct Limits {
     pub queue_wait: Duration,
     /// Hot rows of a relay kept here, as bytes on the wire. Default: 1 GiB.
     pub hot_bytes: usize,
+    /// Aggregates of files that queries leave for those after them; 0 keeps none. Default: 128 MiB.
+    pub kept_bytes: usize,
     /// Threads that plan and run queries; 0 means one a core. Default: 0.
     pub threads: usize,
     /// Largest request body. Default: 1 MiB.
@@ -118,6 +120,7 @@ impl Default for Limits {
             queued: 64,
             queue_wait: Duration::from_secs(10),
             hot_bytes: 1 << 30,
+            kept_bytes: 128 << 20,
             threads: 0,
             request_bytes: 1 << 20,
             principal: PrincipalLimits::default(),

@@ -6,6 +6,8 @@
 mod answer;
 mod caller;
 mod cooperate;
+mod kept;
+mod latest;
 mod morsel;
 mod postgres;
 mod record;
@@ -15,6 +17,7 @@ mod session;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod words;
 mod work;
 
 use std::sync::Arc;
@@ -27,6 +30,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use answer::{AbortOnDrop, Answer, End, Next};
 pub(crate) use caller::Caller;
+pub(crate) use kept::KeptCounters;
 pub(crate) use postgres::SERVER_VERSION;
 pub(crate) use record::Record;
 pub(crate) use request::{
@@ -50,8 +54,11 @@ use crate::guard::budget::Budgets;
 use crate::guard::{self, Described};
 use crate::metrics::{Metrics, Outcome};
 use answer::{Clock, Message};
+use kept::{KeepAggregates, Kept};
+use latest::LatestFirst;
 use session::Sessions;
 use tables::Tables;
+use words::GroupByWords;
 
 /// Stack of the threads that plan and run. Planning recurses over expressions: in a dev build the
 /// longest SQL that the guard lets through needs less than a quarter of this.
@@ -106,7 +113,9 @@ impl Engine {
             .enable_all()
             .build()
             .map_err(|error| failed(&error))?;
-        let sessions = Sessions::new(&limits, &snapshots.store).map_err(|error| failed(&error))?;
+        let kept = Kept::new(limits.kept_bytes, metrics.kept_counters());
+        let sessions =
+            Sessions::new(&limits, &snapshots.store, kept).map_err(|error| failed(&error))?;
         let environment = sessions.shared().runtime_env().clone();
         Ok(Self {
             threads: Some(threads),
@@ -210,10 +219,11 @@ impl Engine {
         limit: usize,
         record: &mut Record,
     ) -> Result<(mpsc::Receiver<Message>, AbortOnDrop, Clock, usize), QueryError> {
-        let roll_ups = match &request {
-            Request::Sql(request) => request.roll_ups.unwrap_or(self.roll_ups),
-            _ => self.roll_ups,
+        let (roll_ups, without) = match &request {
+            Request::Sql(request) => (request.roll_ups, self.without(request)),
+            _ => (None, Vec::new()),
         };
+        let roll_ups = roll_ups.unwrap_or(self.roll_ups);
         let killed = &record.entry;
         let turn = tokio::select! {
             turn = self.budgets.enter(principal) => turn?,
@@ -225,7 +235,8 @@ impl Engine {
             Request::Sql(request) => request.dialect,
             _ => Dialect::Own,
         };
-        let state = self.sessions.of(&tables, turn.environment.clone(), dialect).await?;
+        let environment = turn.environment.clone();
+        let state = self.sessions.of(&tables, environment, dialect, &without).await?;
         let (messages, receiver) = mpsc::channel(2);
         let task = self.threads().spawn(async move {
             let _turn = turn;
@@ -239,6 +250,19 @@ impl Engine {
         let task = AbortOnDrop(task.abort_handle());
         let clock = Clock::start(record.arrived, self.limits.timeout);
         Ok((receiver, task, clock, limit))
+    }
+
+    /// The optimizer's rules that a query does not want, or cannot have.
+    fn without(&self, request: &SqlRequest) -> Vec<&'static str> {
+        let kept = self.limits.kept_bytes > 0 && request.kept.unwrap_or(true);
+        let words = request.words.unwrap_or(true);
+        let latest = request.latest.unwrap_or(true);
+        let rules = [
+            (KeepAggregates::NAME, kept),
+            (GroupByWords::NAME, words),
+            (LatestFirst::NAME, latest),
+        ];
+        rules.into_iter().filter_map(|(rule, wanted)| (!wanted).then_some(rule)).collect()
     }
 
     /// What a statement gives and takes, without running it. `types` are those that the client says of
@@ -279,7 +303,8 @@ impl Engine {
     ) -> Result<Described, QueryError> {
         let turn = self.budgets.enter(principal).await?;
         let tables = Tables::new(&self.snapshots, principal, self.roll_ups);
-        let state = self.sessions.of(&tables, turn.environment.clone(), request.dialect).await?;
+        let environment = turn.environment.clone();
+        let state = self.sessions.of(&tables, environment, request.dialect, &[]).await?;
         let task = self.threads().spawn(async move {
             let _turn = turn;
             guard::describe(&state, &request, &types).await

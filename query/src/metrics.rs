@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
 
+use crate::engine::KeptCounters;
 use crate::error::QueryError;
 
 /// The registry and what is counted in it.
@@ -24,6 +25,7 @@ pub(crate) struct Metrics {
     missed: Counter,
     log: LogCounters,
     audit_lost: Counter,
+    kept: KeptCounters,
 }
 
 /// What log-based metrics count.
@@ -182,7 +184,18 @@ impl Metrics {
             "Lines of the audit log that could not be written",
             audit_lost.clone(),
         );
-        Self { registry, queries, seconds, rows, running, followers, missed, log, audit_lost }
+        let kept = KeptCounters::default();
+        registry.register(
+            "kept_found",
+            "Files that a query had not to read for an aggregate, since an earlier one left it",
+            kept.found.clone(),
+        );
+        registry.register(
+            "kept_read",
+            "Files that a query had to read for an aggregate that is kept",
+            kept.read.clone(),
+        );
+        Self { registry, queries, seconds, rows, running, followers, missed, log, audit_lost, kept }
     }
 
     /// Begins to measure a query.
@@ -201,6 +214,11 @@ impl Metrics {
     /// Where log-based metrics are counted.
     pub(crate) fn log_counters(&self) -> LogCounters {
         self.log.clone()
+    }
+
+    /// How often kept aggregates are found.
+    pub(crate) fn kept_counters(&self) -> KeptCounters {
+        self.kept.clone()
     }
 
     /// Lines of the audit log that could not be written.

@@ -61,6 +61,11 @@ pub(super) fn seen(
     Ok(Arc::new(BarrierExec { input: Arc::new(filter) }))
 }
 
+/// Whether a plan is what hidden rows are left out below.
+pub(crate) fn is(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.is::<BarrierExec>()
+}
+
 /// Comparisons of columns and literals, joined by AND, OR and NOT: whatever the row, they have an
 /// answer.
 fn cannot_fail(filter: &Expr) -> bool {

@@ -1,6 +1,6 @@
 //! The tables that queries see.
 
-mod barrier;
+pub(crate) mod barrier;
 pub(crate) mod completeness;
 pub(crate) mod connection_id;
 pub(crate) mod connections;

@@ -273,4 +273,4 @@ fn asked(aggregate: Expr) -> Option<Asked> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -36,6 +36,12 @@ pub(crate) struct SqlRequest {
     pub(crate) parameters: Vec<Parameter>,
     /// Whether roll-ups may be used, if it is said.
     pub(crate) roll_ups: Option<bool>,
+    /// Whether aggregates of files that earlier queries left may be used, if it is said.
+    pub(crate) kept: Option<bool>,
+    /// Whether times may be looked at before other columns, if it is said.
+    pub(crate) latest: Option<bool>,
+    /// Whether words may be grouped by numbers, if it is said.
+    pub(crate) words: Option<bool>,
     pub(crate) dialect: Dialect,
 }
 

@@ -14,9 +14,12 @@ use datafusion::prelude::SessionConfig;
 use tokio::sync::OnceCell;
 
 use super::cooperate::Cooperate;
+use super::kept::{KeepAggregates, Kept};
+use super::latest::LatestFirst;
 use super::postgres::{PG_CATALOG, PostgresSession};
 use super::request::Dialect;
 use super::tables::Tables;
+use super::words::{AllWords, GroupByWords};
 use crate::catalog::rollup::UseRollUps;
 use crate::catalog::store::Store;
 use crate::config::Limits;
@@ -28,6 +31,8 @@ use crate::guard::{self, budget};
 pub(crate) const CATALOG: &str = "weir";
 /// Parsed Parquet footers kept.
 const METADATA_CACHE_BYTES: usize = 128 * 1024 * 1024;
+/// Words that queries group by, kept for the next ones.
+const WORDS_BYTES: usize = 32 * 1024 * 1024;
 
 /// What sessions are made of.
 #[derive(Debug)]
@@ -38,13 +43,21 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    pub(super) fn new(limits: &Limits, store: &Store) -> datafusion::error::Result<Self> {
+    pub(super) fn new(
+        limits: &Limits,
+        store: &Store,
+        kept: Arc<Kept>,
+    ) -> datafusion::error::Result<Self> {
+        let words = AllWords::new(WORDS_BYTES);
         let mut shared = SessionStateBuilder::new()
             .with_config(configuration(limits))
             .with_runtime_env(environment(limits, store)?)
             .with_default_features()
             .with_optimizer_rule(Arc::new(UseRollUps))
             .with_physical_optimizer_rule(Arc::new(Cooperate))
+            .with_physical_optimizer_rule(Arc::new(LatestFirst))
+            .with_physical_optimizer_rule(Arc::new(GroupByWords { words }))
+            .with_physical_optimizer_rule(Arc::new(KeepAggregates { kept }))
             .build();
         guard::functions::restrict(&mut shared)?;
         functions::register(&mut shared)?;
@@ -56,12 +69,13 @@ impl Sessions {
         &self.shared
     }
 
-    /// The session of one query.
+    /// The session of one query, without the rules of these names.
     pub(super) async fn of(
         &self,
         tables: &Tables,
         environment: Arc<RuntimeEnv>,
         dialect: Dialect,
+        without: &[&str],
     ) -> Result<SessionState, QueryError> {
         let schema = tables.schema()?;
         let (shared, pg_catalog) = match dialect {
@@ -80,9 +94,14 @@ impl Sessions {
         catalog.register_schema(&options.default_schema, Arc::new(schema))?;
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(options.default_catalog.clone(), Arc::new(catalog));
-        let mut state = SessionStateBuilder::new_from_existing(shared.clone())
-            .with_runtime_env(environment)
-            .build();
+        let mut state =
+            SessionStateBuilder::new_from_existing(shared.clone()).with_runtime_env(environment);
+        if !without.is_empty() {
+            let mut rules = shared.physical_optimizers().to_vec();
+            rules.retain(|rule| !without.contains(&rule.name()));
+            state = state.with_physical_optimizer_rules(rules);
+        }
+        let mut state = state.build();
         // What `now()` is.
         state.mark_start_execution();
         state.register_catalog_list(Arc::new(catalogs));

@@ -73,7 +73,7 @@ pub(super) async fn work(
 }
 
 /// What was read of files.
-fn bytes_scanned(plan: &Arc<dyn ExecutionPlan>) -> u64 {
+pub(super) fn bytes_scanned(plan: &Arc<dyn ExecutionPlan>) -> u64 {
     let own = plan.metrics().and_then(|metrics| metrics.sum_by_name("bytes_scanned"));
     let own = own.map_or(0, |value| value.as_usize() as u64);
     own + plan.children().into_iter().map(bytes_scanned).sum::<u64>()

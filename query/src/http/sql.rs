@@ -28,6 +28,12 @@ struct SqlBody {
     #[serde(default)]
     roll_ups: Option<bool>,
     #[serde(default)]
+    kept: Option<bool>,
+    #[serde(default)]
+    words: Option<bool>,
+    #[serde(default)]
+    latest: Option<bool>,
+    #[serde(default)]
     parameters: Vec<serde_json::Value>,
 }
 
@@ -37,7 +43,7 @@ pub(super) async fn sql(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let hint = "{\"sql\":\"select …\"}, and \"parameters\", \"format\", \"limit\" and \"roll_ups\" if wanted";
+    let hint = "{\"sql\":\"select …\"}, and \"parameters\", \"format\", \"limit\", \"roll_ups\" and \"kept\" if wanted";
     let body: SqlBody = json_body(&app, &headers, body, hint).await?;
     let format = format(body.format.as_deref(), &headers)?;
     let limit = body.limit.unwrap_or(usize::MAX);
@@ -45,6 +51,9 @@ pub(super) async fn sql(
     let request = Request::Sql(SqlRequest {
         parameters: body.parameters.iter().map(Parameter::from_json).collect::<Result<_, _>>()?,
         roll_ups: body.roll_ups,
+        kept: body.kept,
+        words: body.words,
+        latest: body.latest,
         ..SqlRequest::new(body.sql)
     });
     reply(&app, caller, request, limit, format).await

@@ -73,7 +73,8 @@ fn time() -> BoxedStrategy<Option<String>> {
         .boxed()
 }
 
-fn query() -> impl Strategy<Value = String> {
+/// Queries that aggregate flows.
+pub(crate) fn query() -> impl Strategy<Value = String> {
     let groups = some_of(&GROUPS, 0..=2);
     let aggregates = some_of(&AGGREGATES, 0..=3);
     let others = prop_oneof![4 => Just(vec![]), 1 => some_of(&OTHERS, 1..=1)];
@@ -98,7 +99,13 @@ fn query() -> impl Strategy<Value = String> {
 }
 
 async fn answer(stand: &Stand, sql: &str, roll_ups: bool) -> Value {
-    let response = stand.post(json!({"sql": sql, "roll_ups": roll_ups})).await;
+    answer_with(stand, json!({"sql": sql, "roll_ups": roll_ups, "kept": false})).await
+}
+
+/// Columns, sorted rows and completeness of an answer.
+pub(crate) async fn answer_with(stand: &Stand, body: Value) -> Value {
+    let sql = body["sql"].as_str().unwrap().to_owned();
+    let response = stand.post(body).await;
     let (status, mut body) = (response.status(), response.json::<Value>().await.unwrap());
     assert_eq!(status, 200, "{sql}: {body}");
     assert!(body.get("error").is_none(), "{sql}: {body}");
@@ -117,7 +124,7 @@ async fn is_rewritten(stand: &Stand, sql: &str) -> bool {
 }
 
 /// A quarter of an hour in six files, in no order of time, some without roll-up, and the rest hot.
-async fn quarter_of_an_hour() -> Stand {
+pub(crate) async fn quarter_of_an_hour() -> Stand {
     let stand = Stand::new().await;
     let mut flows: Vec<Flow> = (0..900)
         .map(|number| {

@@ -1,0 +1,241 @@
+//! Finds the time of the last row that is wanted, then reads.
+
+use std::sync::Arc;
+
+use arrow::array::AsArray as _;
+use arrow::datatypes::{SchemaRef, TimestampNanosecondType};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{ScalarValue, internal_err};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{BinaryExpr, lit};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties as _, PlanProperties,
+};
+use futures::{StreamExt as _, TryStreamExt as _};
+use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
+
+use super::Bound;
+
+/// The operator: the rows of its input, of which those beyond the bound may be missing.
+#[derive(Debug)]
+pub(super) struct LatestExec {
+    input: Arc<dyn ExecutionPlan>,
+    /// The times of the input's rows.
+    times: Arc<dyn ExecutionPlan>,
+    /// What times have to be to the bound.
+    order: Operator,
+    rows: usize,
+    bounds: Vec<Bound>,
+    /// Done by the first partition that is read.
+    found: Arc<OnceCell<()>>,
+}
+
+impl LatestExec {
+    pub(super) fn new(
+        input: Arc<dyn ExecutionPlan>,
+        times: Arc<dyn ExecutionPlan>,
+        order: Operator,
+        rows: usize,
+        bounds: Vec<Bound>,
+    ) -> Self {
+        Self { input, times, order, rows, bounds, found: Arc::default() }
+    }
+}
+
+impl DisplayAs for LatestExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LatestExec: rows={}", self.rows)
+    }
+}
+
+impl ExecutionPlan for LatestExec {
+    fn name(&self) -> &'static str {
+        "LatestExec"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.input.schema()
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true, false]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false, false]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input, &self.times]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let [input, times] = children.as_slice() else {
+            return internal_err!("LatestExec has two children");
+        };
+        Ok(Arc::new(Self {
+            input: input.clone(),
+            times: times.clone(),
+            bounds: self.bounds.clone(),
+            found: Arc::default(),
+            ..*self
+        }))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let (times, input) = (self.times.clone(), self.input.clone());
+        let (order, rows) = (self.order, self.rows);
+        let (bounds, found) = (self.bounds.clone(), self.found.clone());
+        let batches = async move {
+            let find = || async {
+                let last = last(&times, order, rows, &context).await?;
+                bound(&bounds, order, last)
+            };
+            found.get_or_try_init(find).await?;
+            input.execute(partition, context)
+        };
+        let batches = futures::stream::once(batches).try_flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+}
+
+/// Tells the scans.
+fn bound(bounds: &[Bound], order: Operator, last: Option<i64>) -> Result<()> {
+    let Some(last) = last else { return Ok(()) };
+    for Bound { filter, time } in bounds {
+        let last = lit(ScalarValue::TimestampNanosecond(Some(last), Some("UTC".into())));
+        filter.update(Arc::new(BinaryExpr::new(time.clone(), order, last)))?;
+    }
+    Ok(())
+}
+
+/// The time of the last row that is wanted, in nanoseconds; `None` if all are.
+async fn last(
+    times: &Arc<dyn ExecutionPlan>,
+    order: Operator,
+    rows: usize,
+    context: &Arc<TaskContext>,
+) -> Result<Option<i64>> {
+    let mut tasks = JoinSet::new();
+    for partition in 0..times.output_partitioning().partition_count() {
+        let (times, context) = (times.clone(), context.clone());
+        tasks.spawn(async move { first(&times, partition, order, rows, context).await });
+    }
+    let mut all = First::new(order, rows);
+    while let Some(task) = tasks.join_next().await {
+        let of_partition = task.map_err(|error| DataFusionError::External(Box::new(error)))??;
+        of_partition.found.into_iter().for_each(|key| all.add(key));
+    }
+    Ok(all.last())
+}
+
+/// The first times of a partition.
+async fn first(
+    times: &Arc<dyn ExecutionPlan>,
+    partition: usize,
+    order: Operator,
+    rows: usize,
+    context: Arc<TaskContext>,
+) -> Result<First> {
+    let memory = MemoryConsumer::new(format!("times[{partition}]")).register(context.memory_pool());
+    memory.try_grow(2 * rows * size_of::<i64>())?;
+    let mut first = First::new(order, rows);
+    let mut batches = times.execute(partition, context)?;
+    while let Some(batch) = batches.next().await {
+        let batch = batch?;
+        let Some(times) = batch.column(0).as_primitive_opt::<TimestampNanosecondType>() else {
+            return internal_err!("a column of times has none");
+        };
+        for time in times.iter().flatten() {
+            first.add(first.key(time));
+        }
+    }
+    Ok(first)
+}
+
+/// The least of many keys.
+struct First {
+    latest: bool,
+    rows: usize,
+    found: Vec<i64>,
+    /// No key above it is among the least.
+    most: i64,
+}
+
+impl First {
+    fn new(order: Operator, rows: usize) -> Self {
+        let latest = order == Operator::GtEq;
+        Self { latest, rows, found: Vec::new(), most: i64::MAX }
+    }
+
+    /// A time as a key: what is wanted first is least.
+    fn key(&self, time_ns: i64) -> i64 {
+        if self.latest { !time_ns } else { time_ns }
+    }
+
+    fn add(&mut self, key: i64) {
+        if key > self.most {
+            return;
+        }
+        self.found.push(key);
+        if self.found.len() >= 2 * self.rows {
+            self.shrink();
+        }
+    }
+
+    fn shrink(&mut self) {
+        if self.found.len() >= self.rows {
+            self.most = *self.found.select_nth_unstable(self.rows - 1).1;
+            self.found.truncate(self.rows);
+        }
+    }
+
+    /// The time of the last that is wanted; `None` if there are not so many.
+    fn last(mut self) -> Option<i64> {
+        self.shrink();
+        (self.found.len() == self.rows).then(|| self.key(self.most))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_many_times_are_found() {
+        for (order, wanted) in [(Operator::GtEq, 990), (Operator::LtEq, 9)] {
+            let mut first = First::new(order, 10);
+            for time in 0..1000 {
+                first.add(first.key((time * 7) % 1000));
+            }
+            assert_eq!(first.last(), Some(wanted));
+            let mut few = First::new(order, 10);
+            (0..9).for_each(|time| few.add(few.key(time)));
+            assert_eq!(few.last(), None);
+        }
+    }
+}
