@@ -206,3 +206,17 @@ fn directory(chosen: Option<PathBuf>, of_nodes: &str, node: &str) -> Option<Path
         None => Some(Path::new(of_nodes).join(safe_name(node))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::process::tests::whole_example;
+
+    #[test]
+    fn the_example_is_whole() {
+        let settings: CollectorSettings = whole_example("collector.yaml");
+        let config = settings.into_config().unwrap();
+        assert_eq!(config.interval, std::time::Duration::from_secs(5));
+        assert!(config.pins.is_some() && config.state.is_some() && config.log_file.is_some());
+    }
+}

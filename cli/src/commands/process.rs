@@ -81,3 +81,24 @@ pub(crate) async fn spawn_admin(
     parts.spawn("admin", |token| admin.run(token));
     Ok(bound)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    /// The settings of a documented file, which has every key there is.
+    pub(crate) fn whole_example<T: Default + Serialize + DeserializeOwned>(file: &str) -> T {
+        let path = format!("{}/../docs/examples/{file}", env!("CARGO_MANIFEST_DIR"));
+        let settings = settings::merge(T::default(), Some(Path::new(&path))).unwrap();
+        let keys = serde_json::to_value(&settings).unwrap();
+        let missing: Vec<&String> = (keys.as_object().unwrap().iter())
+            .filter(|(_, value)| value.is_null())
+            .map(|(key, _)| key)
+            .collect();
+        assert!(missing.is_empty(), "{path} does not show {missing:?}");
+        settings
+    }
+}

@@ -58,18 +58,46 @@ struct QuerySettings {
     /// Rows of one answer; the rest is cut off and the answer says so [default: 100000].
     #[arg(long, value_name = "ROWS")]
     max_rows: Option<usize>,
+    /// Temporary files of all running queries together; 0 forbids them [default: 4294967296].
+    #[arg(long, value_name = "BYTES")]
+    spill_bytes: Option<u64>,
+    /// Hot rows of a relay kept here, as bytes on the wire [default: 1073741824].
+    #[arg(long, value_name = "BYTES")]
+    hot_bytes: Option<usize>,
+    /// Memory for aggregates of files that queries leave for those after them; 0 keeps none [default: 134217728].
+    #[arg(long, value_name = "BYTES")]
+    kept_bytes: Option<usize>,
     /// From the start of a query to its last row [default: 1m].
     #[arg(long, value_name = "TIME")]
     timeout: Option<Period>,
     /// Queries that run at the same time [default: 8].
     #[arg(long, value_name = "QUERIES")]
     concurrent: Option<usize>,
+    /// Queries that wait for their turn; more are refused [default: 64].
+    #[arg(long, value_name = "QUERIES")]
+    queued: Option<usize>,
+    /// How long a query waits for its turn [default: 10s].
+    #[arg(long, value_name = "TIME")]
+    queue_wait: Option<Period>,
+    /// Threads that plan and run queries; 0 means one a core [default: 0].
+    #[arg(long, value_name = "THREADS")]
+    threads: Option<usize>,
+    /// Largest request body [default: 1048576].
+    #[arg(long, value_name = "BYTES")]
+    request_bytes: Option<usize>,
     /// While access control is on: memory of one principal's running queries [default: 536870912].
     #[arg(long, value_name = "BYTES")]
     principal_memory_bytes: Option<usize>,
+    /// While access control is on: temporary files of one principal's running queries
+    /// [default: 2147483648].
+    #[arg(long, value_name = "BYTES")]
+    principal_spill_bytes: Option<u64>,
     /// While access control is on: queries of one principal that run at the same time [default: 4].
     #[arg(long, value_name = "QUERIES")]
     principal_concurrent: Option<usize>,
+    /// While access control is on: queries of one principal that wait for their turn [default: 16].
+    #[arg(long, value_name = "QUERIES")]
+    principal_queued: Option<usize>,
     /// Let everybody who reaches the doors see all flows, also from other machines [default: false].
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     open: Option<bool>,
@@ -117,11 +145,20 @@ impl QuerySettings {
         config.state = self.state;
         let limits = &mut config.limits;
         limits.memory_bytes = self.memory_bytes.unwrap_or(limits.memory_bytes);
+        limits.spill_bytes = self.spill_bytes.unwrap_or(limits.spill_bytes);
+        limits.hot_bytes = self.hot_bytes.unwrap_or(limits.hot_bytes);
+        limits.kept_bytes = self.kept_bytes.unwrap_or(limits.kept_bytes);
         limits.max_rows = self.max_rows.unwrap_or(limits.max_rows);
         limits.concurrent = self.concurrent.unwrap_or(limits.concurrent);
+        limits.queued = self.queued.unwrap_or(limits.queued);
+        limits.queue_wait = self.queue_wait.map_or(limits.queue_wait, |period| period.0);
+        limits.threads = self.threads.unwrap_or(limits.threads);
+        limits.request_bytes = self.request_bytes.unwrap_or(limits.request_bytes);
         let own = &mut limits.principal;
         own.memory_bytes = self.principal_memory_bytes.unwrap_or(own.memory_bytes);
+        own.spill_bytes = self.principal_spill_bytes.unwrap_or(own.spill_bytes);
         own.concurrent = self.principal_concurrent.unwrap_or(own.concurrent);
+        own.queued = self.principal_queued.unwrap_or(own.queued);
         limits.timeout = self.timeout.map_or(limits.timeout, |period| period.0);
         Ok(config)
     }
@@ -144,6 +181,15 @@ fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::process::tests::whole_example;
+
+    #[test]
+    fn the_example_is_whole() {
+        let settings: QuerySettings = whole_example("query.yaml");
+        let config = settings.into_config().unwrap();
+        assert_eq!(config.limits, weir_query::Limits::default());
+        assert!(config.access.is_some() && config.tls.is_some());
+    }
 
     #[test]
     fn the_file_names_one_relay_or_several() {

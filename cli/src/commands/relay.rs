@@ -154,21 +154,12 @@ impl RelaySettings {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
+    use crate::commands::process::tests::whole_example;
 
-    /// The documented file is read, and has every key there is.
     #[test]
     fn the_example_is_whole() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/relay.yaml");
-        let settings = settings::merge(RelaySettings::default(), Some(Path::new(path))).unwrap();
-        let keys = serde_json::to_value(&settings).unwrap();
-        let missing: Vec<&String> = (keys.as_object().unwrap().iter())
-            .filter(|(_, value)| value.is_null())
-            .map(|(key, _)| key)
-            .collect();
-        assert!(missing.is_empty(), "{path} does not show {missing:?}");
+        let settings: RelaySettings = whole_example("relay.yaml");
         let config = settings.into_config().unwrap();
         assert!(config.retention.denies_ns > config.retention.allows_ns);
     }

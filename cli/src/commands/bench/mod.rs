@@ -8,6 +8,8 @@ mod network;
 mod node;
 mod packets;
 mod policy;
+mod queries;
+mod relay;
 mod rows;
 mod samples;
 mod service;
@@ -33,6 +35,9 @@ pub(crate) enum Bench {
     /// Flows a second a core from collectors' batches to durable Parquet files, bytes a flow, time
     /// until rows are acknowledged and memory of the relay; others with the same rows beside it.
     Ingest(ingest::Ingest),
+    /// Milliseconds of queries over 20,000,000 flows, of many dashboards at once, and memory; others
+    /// with the same rows beside it. Needs root.
+    Queries(queries::Queries),
     /// Milliseconds from a denied packet until whoever follows has its row, at several rates. Needs
     /// root.
     Follow(follow::Follow),
@@ -50,6 +55,7 @@ impl Bench {
             Self::Policy => policy::run()?,
             Self::Rows => rows::run()?,
             Self::Ingest(ingest) => ingest.run().await?,
+            Self::Queries(queries) => queries.run().await?,
             Self::Follow(follow) => follow.run().await?,
             Self::Memory(memory) => memory.run().await?,
             Self::Burst(burst) => burst.run().await?,

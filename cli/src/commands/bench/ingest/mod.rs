@@ -2,7 +2,6 @@
 //! to others that load and store the very same rows.
 
 mod beside;
-mod relay;
 mod steady;
 mod through;
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use weir_flow::synthetic::{Synthetic, SyntheticOptions};
 
 use super::last_hour_ns;
-use super::relay::{Relay, Stored};
+use crate::commands::bench::relay::{Relay, Stored};
 use crate::commands::bench::samples::Samples;
 use crate::commands::bench::usage::Resident;
 use crate::feed::{Feed, Waiting};

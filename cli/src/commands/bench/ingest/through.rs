@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::beside;
-use super::relay::{Relay, Stored};
+use crate::commands::bench::relay::{Relay, Stored};
 
 /// What came of it.
 #[derive(Debug)]

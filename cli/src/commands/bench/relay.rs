@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tokio::process::Command;
 use weir_flow::manifest::{DataFile, MANIFEST_PREFIX, Manifest};
 
-use crate::commands::bench::service::Service;
+use super::service::Service;
 use crate::feed::Feed;
 
 /// A relay that serves.
