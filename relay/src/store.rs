@@ -261,10 +261,14 @@ impl Store {
                 continue;
             }
             tracing::warn!(path = %object.location, bytes = object.size, "deleting a data file that no manifest names");
-            self.objects.delete(&object.location).await.map_err(|source| StoreError::Object {
-                what: format!("cannot delete {}", object.location),
-                source,
-            })?;
+            match self.objects.delete(&object.location).await {
+                // Another relay was faster, or an answer got lost and the client asked again.
+                Ok(()) | Err(Error::NotFound { .. }) => {}
+                Err(source) => {
+                    let what = format!("cannot delete {}", object.location);
+                    return Err(StoreError::Object { what, source });
+                }
+            }
         }
         Ok(())
     }

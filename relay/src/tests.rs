@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod flows;
 mod follow;
+mod google;
 mod ingest;
 mod objects;
 mod outage;

@@ -10,7 +10,7 @@ use object_store::client::ClientConfigKey;
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 
 use crate::OpenError;
 use crate::location::{Kind, Location};
@@ -21,16 +21,20 @@ const REQUEST_TIMEOUT: &str = "2m";
 /// The library's own attempts; whoever stores tries again without end and says so.
 const RETRIES: usize = 3;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Waited before the next of them. Google lets a name be written once a second, and tells that to whoever
+/// comes too early, not that somebody was faster: <https://cloud.google.com/storage/docs/gcs429>.
+const BACKOFF: Duration = Duration::from_millis(100);
+const GOOGLE_BACKOFF: Duration = Duration::from_secs(1);
 
 /// Sets a builder up: all three have these methods, and no trait that says so.
 macro_rules! build {
-    ($builder:ident, $key:ident, $location:ident, $kind:literal) => {{
+    ($builder:ident, $key:ident, $location:ident, $kind:ident, $backoff:ident) => {{
         let mut builder = $builder::from_env()
             .with_config($key::Client(ClientConfigKey::Timeout), REQUEST_TIMEOUT)
             .with_retry(RetryConfig {
                 max_retries: RETRIES,
                 retry_timeout: RETRY_TIMEOUT,
-                ..RetryConfig::default()
+                backoff: BackoffConfig { init_backoff: $backoff, ..BackoffConfig::default() },
             });
         for option in $location.options() {
             let (key, value) = option.ok_or_else(|| wrong("", $kind))?;
@@ -50,7 +54,7 @@ pub(crate) fn open(
     let failed = |source| OpenError::Cloud { location: location.to_string(), source };
     match kind {
         Kind::S3 => {
-            let store = build!(AmazonS3Builder, AmazonS3ConfigKey, location, "S3")
+            let store = build!(AmazonS3Builder, AmazonS3ConfigKey, location, kind, BACKOFF)
                 .with_bucket_name(bucket)
                 .with_conditional_put(S3ConditionalPut::ETagMatch)
                 .build()
@@ -58,19 +62,15 @@ pub(crate) fn open(
             Ok(below(store, prefix))
         }
         Kind::Google => {
-            let store = build!(
-                GoogleCloudStorageBuilder,
-                GoogleConfigKey,
-                location,
-                "Google Cloud Storage"
-            )
-            .with_bucket_name(bucket)
-            .build()
-            .map_err(failed)?;
+            let store =
+                build!(GoogleCloudStorageBuilder, GoogleConfigKey, location, kind, GOOGLE_BACKOFF)
+                    .with_bucket_name(bucket)
+                    .build()
+                    .map_err(failed)?;
             Ok(below(store, prefix))
         }
         Kind::Azure => {
-            let store = build!(MicrosoftAzureBuilder, AzureConfigKey, location, "Azure")
+            let store = build!(MicrosoftAzureBuilder, AzureConfigKey, location, kind, BACKOFF)
                 .with_container_name(bucket)
                 .build()
                 .map_err(failed)?;
@@ -79,8 +79,13 @@ pub(crate) fn open(
     }
 }
 
-fn wrong(key: &str, kind: &'static str) -> OpenError {
-    OpenError::Option { option: key.into(), kind }
+fn wrong(key: &str, kind: Kind) -> OpenError {
+    let (kind, known) = match kind {
+        Kind::S3 => ("S3", "endpoint, region or allow_http"),
+        Kind::Google => ("Google Cloud Storage", "service_account or base_url"),
+        Kind::Azure => ("Azure", "account_name, endpoint or allow_http"),
+    };
+    OpenError::Option { option: key.into(), kind, known }
 }
 
 fn below(store: impl ObjectStore, prefix: &str) -> Arc<dyn ObjectStore> {
@@ -104,6 +109,9 @@ mod tests {
             let error = open(&location.clone().with_options([wrong.into()])).unwrap_err();
             assert!(error.to_string().contains("allow_http"), "{error}");
         }
+        let google = Location::new("gs://bucket").with_options(["endpoint=x".to_owned()]);
+        let error = open(&google).unwrap_err().to_string();
+        assert!(error.contains("service_account"), "{error}");
     }
 
     #[test]

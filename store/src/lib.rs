@@ -42,14 +42,15 @@ pub enum OpenError {
     },
     /// An option that nobody knows.
     #[error(
-        "the store option {option:?} is wrong: give KEY=VALUE, with a key that {kind} knows, such as endpoint, \
-         region or allow_http"
+        "the store option {option:?} is wrong: give KEY=VALUE, with a key that {kind} knows, such as {known}"
     )]
     Option {
         /// Its key.
         option: String,
         /// The kind of store.
         kind: &'static str,
+        /// Keys that it knows.
+        known: &'static str,
     },
     /// The cloud's client cannot be set up.
     #[error("cannot open the store {location}: {source}")]

@@ -4,6 +4,7 @@ use crate::tests::place::{Place, over_every_store};
 over_every_store! {
     manifests_follow_each_other_and_two_writers_do_not_collide,
     old_manifests_and_unnamed_files_go,
+    two_may_sweep_at_once,
     two_writers_lose_no_manifest,
     a_damaged_manifest_is_named,
 }
@@ -98,6 +99,23 @@ async fn old_manifests_and_unnamed_files_go(place: Place) {
     assert!(!files.iter().any(|object| object.location.as_ref() == file("ours-1").path));
     store.sweep(&manifest, Some("ours-"), Duration::ZERO).await.unwrap();
     assert_eq!(listed().await.len(), 20);
+}
+
+/// A file that somebody else deleted meanwhile is as gone as it should be.
+async fn two_may_sweep_at_once(place: Place) {
+    let store = Store::new(place.objects());
+    for left in 0..8 {
+        let path = file(&format!("left-{left}")).path;
+        store.put(&path, Bytes::from_static(b"x")).await.unwrap();
+    }
+    let other = Store::new(place.objects());
+    let manifest = Manifest::default();
+    let sweeps = tokio::join!(
+        store.sweep(&manifest, Some("left-"), ORPHAN_AGE),
+        other.sweep(&manifest, Some("left-"), ORPHAN_AGE),
+    );
+    assert!(matches!(sweeps, (Ok(()), Ok(()))), "{sweeps:?}");
+    assert!(store.unnamed(&manifest).await.unwrap().is_empty());
 }
 
 async fn a_damaged_manifest_is_named(place: Place) {

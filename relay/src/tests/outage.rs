@@ -1,19 +1,21 @@
 //! A store that is a server, and refuses or stalls.
 
 use super::client::id;
-use super::place::Place;
+use super::place::{Place, over_every_server};
 use super::proxy::{Mode, Proxy};
 use super::*;
 
+over_every_server! {
+    a_store_that_fails_and_stalls_delays_and_loses_nothing,
+    a_relay_waits_for_its_store_at_the_start,
+}
+
 /// A store that refuses connections, then one that does not answer at all: the status says so,
 /// collectors are delayed, and every row is stored once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_fails_and_stalls_delays_and_loses_nothing() {
-    let place = Place::s3();
-    let proxy = Proxy::start(servers::s3()).await;
-    let prefix = place.folder().file_name().unwrap().to_str().unwrap();
-    let through = servers::s3_location(proxy.port, prefix);
-    let config = RelayConfig { store: through, flush_rows: 40, ..place.config() };
+async fn a_store_that_fails_and_stalls_delays_and_loses_nothing(place: Place) {
+    let proxy = Proxy::start(place.port()).await;
+    let store = place.through(proxy.port);
+    let config = RelayConfig { store, flush_rows: 40, ..place.config() };
     let relay = Running::start(config).await;
     let client = relay.client.clone();
     let send = async |batch: u64| {
@@ -53,16 +55,13 @@ async fn a_store_that_fails_and_stalls_delays_and_loses_nothing() {
 }
 
 /// A relay that starts while its store is away waits for it, and has then what the log had.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_relay_waits_for_its_store_at_the_start() {
-    let place = Place::s3();
+async fn a_relay_waits_for_its_store_at_the_start(place: Place) {
     let relay = Running::start(place.config()).await;
     relay.client.send(&[(id(1), rows(0..5))]).await.unwrap();
     relay.kill().await;
-    let proxy = Proxy::start(servers::s3()).await;
+    let proxy = Proxy::start(place.port()).await;
     proxy.set(Mode::Refuse);
-    let prefix = place.folder().file_name().unwrap().to_str().unwrap();
-    let store = servers::s3_location(proxy.port, prefix);
+    let store = place.through(proxy.port);
     let starting = Relay::prepare(RelayConfig { store, ..place.config() }).unwrap();
     let (metrics, is_ready) = (starting.metrics.clone(), starting.readiness());
     let bound = tokio::spawn(starting.bind());

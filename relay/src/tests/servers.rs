@@ -61,10 +61,28 @@ const AZURE_ACCOUNT: &str = "devstoreaccount1";
 const AZURE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
+/// Ours, since none that could be had has Google's XML API. It says its account after its port.
+const GOOGLE: &str = include_str!("../../../tests/servers/gcs.py");
+
 /// Port of a server of S3 (moto).
 pub(crate) fn s3() -> u16 {
     static PORT: OnceLock<u16> = OnceLock::new();
-    *PORT.get_or_init(|| start(python::command(S3)))
+    *PORT.get_or_init(|| port(&start(python::command(S3))))
+}
+
+/// Port of a server of Google Cloud Storage.
+pub(crate) fn google() -> u16 {
+    google_server().0
+}
+
+/// Its port and the service account that it takes tokens of.
+fn google_server() -> &'static (u16, String) {
+    static SERVER: OnceLock<(u16, String)> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let line = start(python::command(GOOGLE));
+        let (number, account) = line.split_once(' ').unwrap_or((line.as_str(), ""));
+        (port(number), account.to_owned())
+    })
 }
 
 /// Port of a server of Azure's blobs (Azurite).
@@ -75,19 +93,23 @@ pub(crate) fn azure() -> u16 {
         assert!(packages.join("azurite").exists(), "no azurite: run scripts/setup test");
         let mut command = Command::new("node");
         command.args(["-e", AZURE]).env("NODE_PATH", packages);
-        start(command.env("WEIR_ACCOUNT", format!("{AZURE_ACCOUNT} {AZURE_KEY}")))
+        port(&start(command.env("WEIR_ACCOUNT", format!("{AZURE_ACCOUNT} {AZURE_KEY}"))))
     })
 }
 
-fn start(mut command: impl std::borrow::BorrowMut<Command>) -> u16 {
+/// The first line that a server says.
+fn start(mut command: impl std::borrow::BorrowMut<Command>) -> String {
     let command = command.borrow_mut().stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let port = line.trim().parse().unwrap_or_else(|_| panic!("the server says {line:?}"));
     // Held open until this process ends.
     std::mem::forget(child);
-    port
+    line.trim().to_owned()
+}
+
+fn port(text: &str) -> u16 {
+    text.parse().unwrap_or_else(|_| panic!("the server says {text:?}"))
 }
 
 /// A prefix of the bucket at a port.
@@ -97,6 +119,14 @@ pub(crate) fn s3_location(port: u16, prefix: &str) -> Location {
         ["allow_http=true", "access_key_id=test", "secret_access_key=test", "region=us-east-1"];
     let options = options.iter().map(|option| (*option).to_owned()).chain([endpoint]);
     Location::new(format!("s3://{BUCKET}/{prefix}")).with_options(options)
+}
+
+/// A prefix of Google's bucket at a port.
+pub(crate) fn google_location(port: u16, prefix: &str) -> Location {
+    Location::new(format!("gs://{BUCKET}/{prefix}")).with_options([
+        format!("service_account_key={}", google_server().1),
+        format!("base_url=http://127.0.0.1:{port}"),
+    ])
 }
 
 /// A prefix of the container at a port.

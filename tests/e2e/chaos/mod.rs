@@ -7,12 +7,12 @@
 mod bed;
 mod burst;
 mod clock;
+mod cloud;
 mod disk;
 mod duplicate;
 mod kills;
 mod load;
 mod outage;
-mod s3;
 mod torn;
 
 /// Whether runs are to be as long as they are meant to be.

@@ -1,9 +1,9 @@
-//! The store is an S3 server that is slow, fails, and answers nobody knows what of; relays are
-//! killed over it.
+//! The store is a server of S3 or of Google Cloud Storage that is slow, fails, and loses its answers;
+//! relays are killed over it.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -13,9 +13,16 @@ use super::bed::{Bed, NODE, alone};
 use crate::cluster::Options;
 use crate::random::Random;
 
-/// An S3 server with an empty bucket `weir`. Its standard input ends when the test does, however
-/// that ends.
-const SERVER: &str = r#"
+/// Whose store. Each server has an empty bucket `weir`, and ends when its standard input does, which
+/// is when the test does, however that ends.
+#[derive(Clone, Copy)]
+enum Cloud {
+    S3,
+    Google,
+}
+
+/// Says its port.
+const S3: &str = r#"
 import logging, os, sys
 os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION="us-east-1")
 import boto3
@@ -30,27 +37,69 @@ sys.stdin.read()
 os._exit(0)
 "#;
 
+/// Says its port and a service account.
+const GOOGLE: &str = include_str!("../../servers/gcs.py");
+
 struct Server {
+    cloud: Cloud,
     child: Child,
     address: SocketAddr,
+    account: String,
 }
 
 impl Server {
-    fn start() -> Self {
+    fn start(cloud: Cloud) -> Self {
         let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/weir");
         let cache = std::env::var_os("WEIR_CACHE").map_or_else(home, PathBuf::from);
         let python = cache.join("python/bin/python");
         assert!(python.exists(), "there is no {}: run scripts/setup test", python.display());
+        let program = match cloud {
+            Cloud::S3 => S3,
+            Cloud::Google => GOOGLE,
+        };
         let mut child = Command::new(python)
-            .args(["-c", SERVER])
+            .args(["-c", program])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port: u16 = line.trim().parse().expect("the server says its port");
-        Self { child, address: ([127, 0, 0, 1], port).into() }
+        let (port, account) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+        let port: u16 = port.parse().expect("the server says its port");
+        Self { cloud, child, address: ([127, 0, 0, 1], port).into(), account: account.to_owned() }
+    }
+
+    /// What relay and query service are told of the store, which they reach through a proxy.
+    fn options(&self, directory: &Path, proxy: &Proxy) -> Options {
+        let (url, client) = match self.cloud {
+            Cloud::S3 => (
+                "s3://weir/store",
+                vec![
+                    format!("endpoint=http://{}", proxy.address),
+                    "allow_http=true".to_owned(),
+                    "region=us-east-1".to_owned(),
+                    "access_key_id=test".to_owned(),
+                    "secret_access_key=test".to_owned(),
+                ],
+            ),
+            Cloud::Google => {
+                let file = directory.join("account.json");
+                std::fs::write(&file, &self.account).unwrap();
+                let account = format!("service_account={}", file.display());
+                ("gs://weir/store", vec![account, format!("base_url=http://{}", proxy.address)])
+            }
+        };
+        let option = |text: String| ["--store-option".to_owned(), text];
+        let client: Vec<String> = client.into_iter().flat_map(option).collect();
+        let wal = directory.join("wal").to_str().unwrap().to_owned();
+        let relay = ["--wal", &wal, "--flush-interval", "1s"].map(str::to_owned);
+        Options {
+            relay: [relay.to_vec(), client.clone()].concat(),
+            query: client,
+            store: Some(url.into()),
+            ..Options::default()
+        }
     }
 }
 
@@ -133,33 +182,31 @@ fn carry(mut client: TcpStream, server: SocketAddr, trouble: &AtomicU8, answers:
     let _ = upstream.shutdown(Shutdown::Both);
 }
 
-/// What relay and query service are told of the store.
-fn options(directory: &std::path::Path, proxy: &Proxy) -> Options {
-    let option = |text: &str| vec!["--store-option".to_owned(), text.to_owned()];
-    let client = [
-        option(&format!("endpoint=http://{}", proxy.address)),
-        option("allow_http=true"),
-        option("region=us-east-1"),
-        option("access_key_id=test"),
-        option("secret_access_key=test"),
-    ]
-    .concat();
-    let wal = directory.join("wal").to_str().unwrap().to_owned();
-    let relay = ["--wal", &wal, "--flush-interval", "1s"].map(str::to_owned);
-    Options {
-        relay: [relay.to_vec(), client.clone()].concat(),
-        query: client,
-        store: Some("s3://weir/store".into()),
-        ..Options::default()
-    }
+#[test]
+fn an_s3_store_that_is_slow_fails_and_loses_its_answers_delays_and_loses_nothing() {
+    a_troubled_store_delays_and_loses_nothing(Cloud::S3);
 }
 
 #[test]
-fn a_store_that_is_slow_fails_and_loses_its_answers_delays_and_loses_nothing() {
-    alone(|directory| {
-        let server = Server::start();
+fn a_google_store_that_is_slow_fails_and_loses_its_answers_delays_and_loses_nothing() {
+    a_troubled_store_delays_and_loses_nothing(Cloud::Google);
+}
+
+#[test]
+fn kills_over_an_s3_store_that_loses_its_answers_lose_and_repeat_nothing() {
+    kills_lose_and_repeat_nothing(Cloud::S3);
+}
+
+#[test]
+fn kills_over_a_google_store_that_loses_its_answers_lose_and_repeat_nothing() {
+    kills_lose_and_repeat_nothing(Cloud::Google);
+}
+
+fn a_troubled_store_delays_and_loses_nothing(cloud: Cloud) {
+    alone(move |directory| {
+        let server = Server::start(cloud);
         let proxy = Proxy::start(server.address);
-        let mut bed = Bed::start(directory, options(directory, &proxy));
+        let mut bed = Bed::start(directory, server.options(directory, &proxy));
         bed.load(500, 250);
         for trouble in [Trouble::Slow, Trouble::Gone, Trouble::Cut] {
             proxy.set(trouble);
@@ -171,13 +218,12 @@ fn a_store_that_is_slow_fails_and_loses_its_answers_delays_and_loses_nothing() {
     });
 }
 
-#[test]
-fn kills_over_a_store_that_loses_its_answers_lose_and_repeat_nothing() {
+fn kills_lose_and_repeat_nothing(cloud: Cloud) {
     const KILLS: usize = 12;
-    alone(|directory| {
-        let server = Server::start();
+    alone(move |directory| {
+        let server = Server::start(cloud);
         let proxy = Proxy::start(server.address);
-        let mut bed = Bed::start(directory, options(directory, &proxy));
+        let mut bed = Bed::start(directory, server.options(directory, &proxy));
         bed.load(500, 250);
         let mut random = Random::new();
         for kill in 0..KILLS {
