@@ -157,12 +157,6 @@ class Bucket:
             self._check_change(name, if_generation)
             return self._store(name, new)
 
-    def copy(self, source, name, if_generation):
-        with self.lock:
-            copied = self._get(source)
-            self._check_change(name, if_generation)
-            return self._store(name, copied)
-
     def delete(self, name):
         with self.lock:
             self._get(name)
@@ -348,8 +342,6 @@ class Handler(BaseHTTPRequestHandler):
         if "uploads" in query or "uploadId" in query:
             return self.multipart(name, query, body)
         self.expect_query(query)
-        if self.command == "PUT" and "x-goog-copy-source" in self.headers:
-            return self.copy(name, body)
         if self.command == "PUT":
             self.expect_headers("x-goog-if-generation-match")
             made = self.bucket.put(name, body, self.content_type(), self.if_generation())
@@ -409,18 +401,6 @@ class Handler(BaseHTTPRequestHandler):
         begin, end = byte_range(wanted, len(stored.body))
         headers["Content-Range"] = f"bytes {begin}-{end - 1}/{len(stored.body)}"
         return 206, headers, stored.body[begin:end]
-
-    def copy(self, name, body):
-        self.expect_headers("x-goog-copy-source", "x-goog-if-generation-match")
-        bucket, _, source = decode(self.headers["x-goog-copy-source"].removeprefix("/")).partition("/")
-        if bucket != BUCKET:
-            raise no_such_bucket(bucket)
-        if source == name or body:
-            raise invalid("a copy has no body, and a name that is not its source's")
-        made = self.bucket.copy(source, name, self.if_generation())
-        status, headers, body = xml(f"<CopyObjectResult><LastModified>{made.updated}</LastModified>"
-                                    f"<ETag>{escape(made.etag)}</ETag></CopyObjectResult>")
-        return status, {**made.headers(), **headers}, body
 
     def multipart(self, name, query, body):
         self.expect_headers()  # "Preconditions are not supported."
