@@ -37,6 +37,7 @@ bench: build
 	$(AS_ROOT) bin/weir bench policy
 	bin/weir bench rows
 	bin/weir bench ingest --python $(CACHE)/python/bin/python --beside benches/engines.py
+	$(AS_ROOT) bin/weir bench queries --python $(CACHE)/python/bin/python --beside benches/queries.py
 	$(AS_ROOT) bin/weir bench follow
 	$(AS_ROOT) bin/weir bench memory
 	$(AS_ROOT) bin/weir bench burst
