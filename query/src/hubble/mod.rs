@@ -4,6 +4,7 @@
 //! [`filter`] makes expressions of filters, [`request`] says which rows are wanted, [`flows`] sends them,
 //! [`message`] writes them, [`nodes`] answers what the others ask.
 
+mod counted;
 mod filter;
 mod flows;
 mod identity;

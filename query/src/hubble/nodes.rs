@@ -13,6 +13,7 @@ use arrow::record_batch::RecordBatch;
 use futures::future::join_all;
 use weir_flow::schema::TimestampNs;
 
+use super::counted::{ByNode, Counted, OfNode};
 use super::message::node_name;
 use super::proto::observer::{Namespace, Node, ServerStatusResponse, Tls};
 use super::proto::relay::NodeState;
@@ -30,34 +31,26 @@ const COUNTED_NS: i64 = 24 * 3_600 * 1_000_000_000;
 const RATE_NS: i64 = 60 * 1_000_000_000;
 
 /// The nodes, in order of name.
-pub(super) async fn nodes(app: &App, principal: &Arc<Principal>) -> Result<Vec<Node>, QueryError> {
+pub(super) async fn nodes(
+    app: &App,
+    counted: &Counted,
+    principal: &Arc<Principal>,
+) -> Result<Vec<Node>, QueryError> {
     let now_ns = clock::now().0;
-    let sql = format!(
-        "select cluster, node, count(*) as n, min(time) as first from flows \
-         where time >= '{}' group by cluster, node",
-        TimestampNs(now_ns.saturating_sub(COUNTED_NS))
-    );
-    let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
-    for batch in ask(app, principal, "GetNodes", sql).await? {
-        let (clusters, names) = (text(&batch, "cluster")?, text(&batch, "node")?);
-        let counts = column(&batch, "n")?.as_primitive::<Int64Type>().clone();
-        let firsts = column(&batch, "first")?.as_primitive::<TimestampNanosecondType>().clone();
-        for row in 0..batch.num_rows() {
-            let name = node_name(clusters.value(row), names.value(row));
-            let flows = u64::try_from(counts.value(row)).unwrap_or_default();
-            let uptime_ns = u64::try_from(now_ns.saturating_sub(firsts.value(row))).unwrap_or(1);
-            let node = Node {
-                name: name.clone(),
-                state: NodeState::NodeGone.into(),
-                tls: Some(Tls { enabled: false }),
-                uptime_ns,
-                num_flows: flows,
-                seen_flows: flows,
-                ..Node::default()
-            };
-            nodes.insert(name, node);
-        }
-    }
+    let of_day = counted.get(principal, count(app, principal, now_ns)).await?;
+    let of_node = |(name, of_node): (&String, &OfNode)| {
+        let node = Node {
+            name: name.clone(),
+            state: NodeState::NodeGone.into(),
+            tls: Some(Tls { enabled: false }),
+            uptime_ns: u64::try_from(now_ns.saturating_sub(of_node.first_ns)).unwrap_or(1),
+            num_flows: of_node.flows,
+            seen_flows: of_node.flows,
+            ..Node::default()
+        };
+        (name.clone(), node)
+    };
+    let mut nodes: BTreeMap<String, Node> = of_day.iter().map(of_node).collect();
     let sources = &app.engine.snapshots().sources;
     let answers = join_all(sources.iter().map(async |source| source.relay.status().await)).await;
     if answers.iter().any(Result::is_err) {
@@ -86,6 +79,27 @@ pub(super) async fn nodes(app: &App, principal: &Arc<Principal>) -> Result<Vec<N
     Ok(nodes.into_values().collect())
 }
 
+/// The flows of the last day by node.
+async fn count(app: &App, principal: &Arc<Principal>, now_ns: i64) -> Result<ByNode, QueryError> {
+    let sql = format!(
+        "select cluster, node, count(*) as n, min(time) as first from flows \
+         where time >= '{}' group by cluster, node",
+        TimestampNs(now_ns.saturating_sub(COUNTED_NS))
+    );
+    let mut nodes = ByNode::new();
+    for batch in ask(app, principal, "GetNodes", sql).await? {
+        let (clusters, names) = (text(&batch, "cluster")?, text(&batch, "node")?);
+        let counts = column(&batch, "n")?.as_primitive::<Int64Type>().clone();
+        let firsts = column(&batch, "first")?.as_primitive::<TimestampNanosecondType>().clone();
+        for row in 0..batch.num_rows() {
+            let flows = u64::try_from(counts.value(row)).unwrap_or_default();
+            let of_node = OfNode { flows, first_ns: firsts.value(row) };
+            nodes.insert(node_name(clusters.value(row), names.value(row)), of_node);
+        }
+    }
+    Ok(nodes)
+}
+
 /// The namespaces that flows or pods are of, in order of cluster and name.
 pub(super) async fn namespaces(
     app: &App,
@@ -111,9 +125,10 @@ pub(super) async fn namespaces(
 /// How everything is.
 pub(super) async fn server_status(
     app: &App,
+    counted: &Counted,
     principal: &Arc<Principal>,
 ) -> Result<ServerStatusResponse, QueryError> {
-    let nodes = nodes(app, principal).await?;
+    let nodes = nodes(app, counted, principal).await?;
     let count = async |sql: String| -> Result<u64, QueryError> {
         let batches = ask(app, principal, "ServerStatus", sql).await?;
         let Some(batch) = batches.first() else { return Ok(0) };

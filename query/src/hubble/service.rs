@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::counted::Counted;
 use super::flows::{self, Responses};
 use super::nodes;
 use super::proto::observer::observer_server::{Observer, ObserverServer};
@@ -21,10 +22,14 @@ const MAX_REQUEST_BYTES: usize = 1 << 20;
 
 /// The service.
 pub(crate) fn server(app: Arc<App>) -> ObserverServer<impl Observer> {
-    ObserverServer::new(Hubble(app)).max_decoding_message_size(MAX_REQUEST_BYTES)
+    ObserverServer::new(Hubble { app, counted: Counted::default() })
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
 }
 
-struct Hubble(Arc<App>);
+struct Hubble {
+    app: Arc<App>,
+    counted: Counted,
+}
 
 /// The error as gRPC tells it.
 pub(super) fn status(error: ApiError) -> Status {
@@ -46,7 +51,7 @@ impl Observer for Hubble {
         request: Request<GetFlowsRequest>,
     ) -> Result<Response<Responses>, Status> {
         let principal = who(&request)?;
-        flows::get(self.0.clone(), principal, request.get_ref()).await.map(Response::new)
+        flows::get(self.app.clone(), principal, request.get_ref()).await.map(Response::new)
     }
 
     async fn get_agent_events(
@@ -67,7 +72,7 @@ impl Observer for Hubble {
         &self,
         request: Request<GetNodesRequest>,
     ) -> Result<Response<GetNodesResponse>, Status> {
-        let nodes = nodes::nodes(&self.0, &who(&request)?).await;
+        let nodes = nodes::nodes(&self.app, &self.counted, &who(&request)?).await;
         let nodes = nodes.map_err(|error| status(error.into()))?;
         Ok(Response::new(GetNodesResponse { nodes }))
     }
@@ -76,7 +81,7 @@ impl Observer for Hubble {
         &self,
         request: Request<GetNamespacesRequest>,
     ) -> Result<Response<GetNamespacesResponse>, Status> {
-        let namespaces = nodes::namespaces(&self.0, &who(&request)?).await;
+        let namespaces = nodes::namespaces(&self.app, &who(&request)?).await;
         let namespaces = namespaces.map_err(|error| status(error.into()))?;
         Ok(Response::new(GetNamespacesResponse { namespaces }))
     }
@@ -85,7 +90,7 @@ impl Observer for Hubble {
         &self,
         request: Request<ServerStatusRequest>,
     ) -> Result<Response<ServerStatusResponse>, Status> {
-        let told = nodes::server_status(&self.0, &who(&request)?).await;
+        let told = nodes::server_status(&self.app, &self.counted, &who(&request)?).await;
         told.map(Response::new).map_err(|error| status(error.into()))
     }
 }
