@@ -11,13 +11,13 @@ use crate::{AccessSettings, GrantSettings, QueryConfig, TlsSettings, TokenSettin
 const ALICE: &str = "alice-has-a-long-secret";
 const ROOT: &str = "root-has-another-secret";
 
-fn token(name: &str, secret: &str) -> TokenSettings {
+pub(crate) fn token(name: &str, secret: &str) -> TokenSettings {
     let digest = Sha256::digest(secret.as_bytes());
     let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     TokenSettings { name: name.into(), sha256: Some(sha256), file: None }
 }
 
-fn grant(principal: &str, namespaces: &[&str], admin: bool) -> GrantSettings {
+pub(crate) fn grant(principal: &str, namespaces: &[&str], admin: bool) -> GrantSettings {
     let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
     GrantSettings { principals: vec![principal.into()], groups: vec![], namespaces, admin }
 }
@@ -340,4 +340,71 @@ async fn certificates_bring_in_by_tls() {
     let access = AccessSettings { client_ca: Some(at("root.pem")), ..AccessSettings::default() };
     let config = QueryConfig { access: Some(access), ..QueryConfig::default() };
     assert!(crate::Query::bind(config).await.unwrap_err().to_string().contains("needs `tls`"));
+}
+
+/// What somebody gets of a GET.
+async fn got(stand: &Stand, secret: &str, path: &str) -> Value {
+    let request = stand.client.get(format!("{}/api/v1/{path}", stand.url)).bearer_auth(secret);
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 200, "{path}");
+    response.json().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sums_are_of_the_rows_that_one_sees() {
+    let directory = tempfile::tempdir().unwrap();
+    let stand = stand(directory.path()).await;
+    let time = "since=2026-01-01T00:00:00Z&until=2026-01-02T00:00:00Z";
+    let own = format!("{time}&filter=source_namespace%3Dns-1");
+    for step in ["1s", "1m"] {
+        let step = if step == "1s" { "&until=2026-01-01T00:02:00Z&step=1s" } else { "&step=1h" };
+        let time = if step.contains("until") { "since=2026-01-01T00:00:00Z" } else { time };
+        let all = got(&stand, ALICE, &format!("histogram?{time}{step}")).await;
+        let expected =
+            got(&stand, ROOT, &format!("histogram?{time}{step}&filter=source_namespace%3Dns-1"))
+                .await;
+        assert!(all["total"]["count"].as_u64().unwrap() > 10);
+        assert_eq!((&all["total"], &all["series"]), (&expected["total"], &expected["series"]));
+    }
+    let fields = "fields=source_namespace,source_pod,verdict,destination_port&limit=1000";
+    let all = got(&stand, ALICE, &format!("facets?{time}&{fields}")).await;
+    let expected = got(&stand, ROOT, &format!("facets?{own}&{fields}")).await;
+    assert_eq!(all["facets"], expected["facets"]);
+    assert_eq!(all["facets"][0]["distinct"], 1, "{all}");
+    let foreign = got(&stand, ALICE, &format!("facets?{time}&{fields}&prefix=ns-2")).await;
+    assert_eq!(foreign["facets"][0]["distinct"], 0, "{foreign}");
+    let all = got(&stand, ALICE, &format!("groups?{time}")).await;
+    let expected = got(&stand, ROOT, &format!("groups?{own}")).await;
+    assert_eq!(all["groups"], expected["groups"]);
+    assert!(!all["groups"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_are_of_whoever_ran_the_query() {
+    let directory = tempfile::tempdir().unwrap();
+    let stand = stand(directory.path()).await;
+    let page = async |secret: &str, body: Value| {
+        let request = stand.client.post(format!("{}/api/v1/sql", stand.url)).bearer_auth(secret);
+        let response = request.json(&body).send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    let sql = "select source_namespace from flows order by time";
+    let (_, first) = page(ROOT, json!({"sql": sql, "page_size": 10})).await;
+    let token = &first["next_page_token"];
+    assert!(token.is_string(), "{first}");
+    let (code, body) = page(ALICE, json!({"page_token": token})).await;
+    assert_eq!((code, &body["error"]["status"]), (410, &json!("NOT_FOUND")), "{body}");
+    let (code, _) = page(ROOT, json!({"page_token": token})).await;
+    assert_eq!(code, 200);
+    let mut rows = Vec::new();
+    let (_, mut body) = page(ALICE, json!({"sql": sql, "page_size": 7})).await;
+    loop {
+        rows.extend(body["rows"].as_array().unwrap().clone());
+        let Some(token) = body["next_page_token"].as_str().map(str::to_owned) else { break };
+        body = page(ALICE, json!({"page_token": token, "page_size": 7})).await.1;
+    }
+    assert!(
+        rows.len() > 10 && rows.iter().all(|row| row["source_namespace"] == "ns-1"),
+        "{rows:?}"
+    );
 }

@@ -9,17 +9,20 @@ mod cooperate;
 mod kept;
 mod latest;
 mod morsel;
+mod pages;
 mod postgres;
 mod record;
 mod request;
 mod running;
 mod session;
+mod sums;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod words;
 mod work;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,6 +41,7 @@ pub(crate) use request::{
 };
 pub(crate) use running::Running;
 pub(crate) use session::CATALOG;
+pub(crate) use sums::{BUCKET, By, FIELD, SEEN, SUMS, Selection, SumsRequest, VALUE};
 use weir_flow::schema::loss::LossRow;
 
 use crate::access::Principal;
@@ -52,10 +56,11 @@ use crate::config::Limits;
 use crate::error::{QueryError, StartError};
 use crate::guard::budget::Budgets;
 use crate::guard::{self, Described};
-use crate::metrics::{Metrics, Outcome};
-use answer::{Clock, Message};
+use crate::metrics::{Door, Metrics, Outcome};
+use answer::{Clock, Head, Message};
 use kept::{KeepAggregates, Kept};
 use latest::LatestFirst;
+use pages::{KEPT, Results, Whole};
 use session::Sessions;
 use tables::Tables;
 use words::GroupByWords;
@@ -80,6 +85,7 @@ pub(crate) struct Engine {
     snapshots: Arc<Snapshots>,
     budgets: Budgets,
     running: Arc<Running>,
+    results: Arc<Results>,
     metrics: Arc<Metrics>,
     audit: Audit,
     limits: Limits,
@@ -124,6 +130,7 @@ impl Engine {
             snapshots: Arc::new(snapshots),
             budgets: Budgets::new(&limits, environment, divided),
             running: Arc::default(),
+            results: Arc::new(Results::new(metrics.clone())),
             metrics,
             audit,
             limits,
@@ -197,6 +204,16 @@ impl Engine {
         request: Request,
         limit: usize,
     ) -> Result<Answer, QueryError> {
+        self.run_whole(caller, request, limit.min(self.limits.max_rows)).await
+    }
+
+    /// The same for who bounds by itself what it keeps of the rows.
+    pub(crate) async fn run_whole(
+        &self,
+        caller: Caller,
+        request: Request,
+        limit: usize,
+    ) -> Result<Answer, QueryError> {
         let principal = caller.principal.clone();
         let mut record = self.record(caller).await?;
         let begun = self.begin(&principal, request, limit, &mut record).await;
@@ -209,6 +226,77 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    /// Runs a query to its end and gives the first `size` rows; the others are kept for [`next_page`](Self::next_page).
+    pub(crate) async fn first_page(
+        &self,
+        caller: Caller,
+        request: Request,
+        limit: usize,
+        size: usize,
+    ) -> Result<Answer, QueryError> {
+        let environment = self.budgets.environment(&caller.principal)?;
+        let answer = self.run_whole(caller.clone(), request, limit).await?;
+        let text = caller.text.clone();
+        let whole = Whole::read(answer, caller.principal.clone(), text, &environment).await?;
+        let whole = Arc::new(whole);
+        let id = (whole.rows > size).then(|| self.results.keep(whole.clone())).transpose()?;
+        if let Some(id) = id {
+            let results = self.results.clone();
+            self.threads().spawn(async move { results.expire(id, KEPT).await });
+        }
+        let begun = (whole.began, whole.bytes_scanned);
+        self.page(caller, whole, id, 0..size, begun).await
+    }
+
+    /// The next `size` rows of a result.
+    pub(crate) async fn next_page(
+        &self,
+        principal: Arc<Principal>,
+        door: Door,
+        token: &str,
+        size: usize,
+    ) -> Result<Answer, QueryError> {
+        let (id, whole, row) = self.results.find(token, &principal)?;
+        let caller = Caller::new(principal, door, format!("from row {row} on: {}", whole.text));
+        let rows = row..row.saturating_add(size);
+        self.page(caller, whole, Some(id), rows, (Instant::now(), 0)).await
+    }
+
+    async fn page(
+        &self,
+        caller: Caller,
+        whole: Arc<Whole>,
+        id: Option<u64>,
+        rows: Range<usize>,
+        (began, bytes_scanned): (Instant, u64),
+    ) -> Result<Answer, QueryError> {
+        let record = self.record(caller).await?;
+        let more = id.filter(|_| rows.end < whole.rows);
+        let head = Head {
+            schema: whole.schema.clone(),
+            warnings: whole.warnings.clone(),
+            completeness: whole.completeness.clone(),
+            positions: None,
+            next_page: more.map(|id| self.results.token(id, rows.end)),
+        };
+        let size = rows.len();
+        let (messages, receiver) = mpsc::channel(2);
+        let task = self.threads().spawn(async move {
+            let mut next = Message::Head(head);
+            let batches = whole.rows_from(rows.start, size);
+            let later = batches.map(|batch| batch.map_or_else(Message::Failed, Message::Batch));
+            for message in later.chain([Message::End(End { truncated: false, bytes_scanned })]) {
+                // Fails only if nobody listens any more.
+                if messages.send(std::mem::replace(&mut next, message)).await.is_err() {
+                    return;
+                }
+            }
+            let _ = messages.send(next).await;
+        });
+        let task = AbortOnDrop(task.abort_handle());
+        Answer::begin(receiver, task, Clock::start(began, self.limits.timeout), size, record).await
     }
 
     /// Starts the task of a query.
@@ -229,7 +317,7 @@ impl Engine {
             turn = self.budgets.enter(principal) => turn?,
             () = killed.killed.cancelled() => return Err(killed.error()),
         };
-        let limit = limit.min(self.limits.max_rows).min(MAX_ROWS);
+        let limit = limit.min(MAX_ROWS);
         let tables = Tables::new(&self.snapshots, principal, roll_ups);
         let dialect = match &request {
             Request::Sql(request) => request.dialect,

@@ -57,6 +57,9 @@ pub enum QueryError {
     /// Somebody ended it.
     #[error("the query was ended by {0}")]
     Killed(String),
+    /// It asks for what was there and is not kept any more.
+    #[error("{0}")]
+    Gone(String),
     /// It asks for what the principal does not see.
     #[error("{0}")]
     Forbidden(String),

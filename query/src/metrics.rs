@@ -26,6 +26,21 @@ pub(crate) struct Metrics {
     log: LogCounters,
     audit_lost: Counter,
     kept: KeptCounters,
+    results_dropped: Family<DroppedLabels, Counter>,
+}
+
+/// Why a result that was handed out page by page is not kept any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Dropped {
+    /// Nobody read on.
+    Expired,
+    /// A newer one of the same principal needed its room.
+    MadeRoom,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DroppedLabels {
+    reason: Dropped,
 }
 
 /// What log-based metrics count.
@@ -80,6 +95,14 @@ pub(crate) enum Door {
     Explain,
     /// `GET /api/v1/intervals/preview`.
     Intervals,
+    /// `GET /api/v1/histogram`.
+    Histogram,
+    /// `GET /api/v1/facets`.
+    Facets,
+    /// `GET /api/v1/groups`.
+    Groups,
+    /// `GET /api/v1/policies/review`.
+    Review,
     /// The Cloud Logging API.
     CloudLogging,
     /// The Hubble observer API.
@@ -118,6 +141,7 @@ impl Outcome {
             | QueryError::Syntax { .. }
             | QueryError::NoTable(_)
             | QueryError::NoColumn(_)
+            | QueryError::Gone(_)
             | QueryError::ReadOnly(_) => Self::Invalid,
             QueryError::OutOfMemory(_)
             | QueryError::TimedOut(_)
@@ -195,7 +219,25 @@ impl Metrics {
             "Files that a query had to read for an aggregate that is kept",
             kept.read.clone(),
         );
-        Self { registry, queries, seconds, rows, running, followers, missed, log, audit_lost, kept }
+        let results_dropped = Family::default();
+        registry.register(
+            "results_dropped",
+            "Results read page by page that are not kept any more",
+            results_dropped.clone(),
+        );
+        Self {
+            registry,
+            queries,
+            seconds,
+            rows,
+            running,
+            followers,
+            missed,
+            log,
+            audit_lost,
+            kept,
+            results_dropped,
+        }
     }
 
     /// Begins to measure a query.
@@ -224,6 +266,11 @@ impl Metrics {
     /// Lines of the audit log that could not be written.
     pub(crate) fn audit_lost(&self) -> Counter {
         self.audit_lost.clone()
+    }
+
+    /// A result is not kept any more.
+    pub(crate) fn result_dropped(&self, reason: Dropped) {
+        self.results_dropped.get_or_create(&DroppedLabels { reason }).inc();
     }
 
     /// A follower did not get so many rows.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use arrow::record_batch::RecordBatch;
 use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{FlightData, FlightDescriptor};
@@ -9,21 +10,25 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
+use weir_flow::Flow;
 use weir_flow::schema::TimestampNs;
-use weir_flow::schema::objects::{ObjectVersion, ObjectVersionBuilder, object_schema};
-use weir_flow::wire::{self, OBJECTS, ObjectsId};
+use weir_flow::schema::objects::{ObjectVersion, ObjectVersionBuilder};
+use weir_flow::values::PolicyRule;
+use weir_flow::wire::{self, BatchId, FLOWS, OBJECTS, ObjectsId};
 use weir_relay::{Relay, RelayConfig};
 
-use crate::testing::BEGIN_NS;
-use crate::{Limits, Query, QueryConfig};
+use crate::access_tests::{grant, token};
+use crate::testing::{BEGIN_NS, batch};
+use crate::{AccessSettings, Limits, Query, QueryConfig};
 
 const SECOND: i64 = 1_000_000_000;
 
-struct Stand {
+pub(crate) struct Stand {
     _store: tempfile::TempDir,
     ingest: String,
-    url: String,
-    http: reqwest::Client,
+    /// Up to `/api/v1`.
+    pub(crate) url: String,
+    pub(crate) http: reqwest::Client,
     token: CancellationToken,
 }
 
@@ -34,7 +39,11 @@ impl Drop for Stand {
 }
 
 impl Stand {
-    async fn start(flush_interval: Duration) -> Self {
+    pub(crate) async fn start(flush_interval: Duration) -> Self {
+        Self::start_with(flush_interval, None).await
+    }
+
+    async fn start_with(flush_interval: Duration, access: Option<AccessSettings>) -> Self {
         let store = tempfile::tempdir().unwrap();
         let token = CancellationToken::new();
         let relay = Relay::bind(RelayConfig {
@@ -51,7 +60,9 @@ impl Stand {
             http: "127.0.0.1:0".parse().unwrap(),
             grpc: "127.0.0.1:0".parse().unwrap(),
             relays: vec![ingest.clone()],
+            access,
             store: store.path().into(),
+            state: Some(store.path().join("query-state")),
             limits: Limits { threads: 2, ..Limits::default() },
             ..QueryConfig::default()
         })
@@ -62,7 +73,7 @@ impl Stand {
         Self { _store: store, ingest, url, http: reqwest::Client::new(), token }
     }
 
-    async fn tell(&self, versions: &[ObjectVersion]) {
+    pub(crate) async fn tell(&self, versions: &[ObjectVersion]) {
         let mut builder = ObjectVersionBuilder::default();
         versions.iter().for_each(|version| builder.append(version));
         let id = ObjectsId {
@@ -72,15 +83,27 @@ impl Stand {
             sequence: 1,
             complete_at_ns: None,
         };
+        self.put(OBJECTS, builder.finish(), wire::encode(&id)).await;
+    }
+
+    /// Sends flows; the number tells batches apart.
+    pub(crate) async fn push(&self, sequence: u64, rows: RecordBatch) {
+        let collector = "lab/n1".into();
+        let id = BatchId { collector, epoch: 1, sequence, status: None, losses: vec![] };
+        self.put(FLOWS, rows, wire::encode(&id)).await;
+    }
+
+    async fn put(&self, what: &str, rows: RecordBatch, id: bytes::Bytes) {
         let mut messages: Vec<FlightData> = FlightDataEncoderBuilder::new()
-            .with_schema(object_schema())
+            .with_schema(rows.schema())
             .with_dictionary_handling(DictionaryHandling::Resend)
-            .with_flight_descriptor(Some(FlightDescriptor::new_path(vec![OBJECTS.into()])))
-            .build(stream::iter([Ok(builder.finish())]))
+            .with_max_flight_data_size(usize::MAX)
+            .with_flight_descriptor(Some(FlightDescriptor::new_path(vec![what.into()])))
+            .build(stream::iter([Ok(rows)]))
             .map(Result::unwrap)
             .collect()
             .await;
-        messages.last_mut().unwrap().app_metadata = wire::encode(&id);
+        messages.last_mut().unwrap().app_metadata = id;
         let channel = Endpoint::from_shared(self.ingest.clone()).unwrap().connect().await.unwrap();
         let answers = FlightServiceClient::new(channel).do_put(stream::iter(messages)).await;
         let answers: Vec<_> = answers.unwrap().into_inner().try_collect().await.unwrap();
@@ -88,11 +111,15 @@ impl Stand {
     }
 
     async fn get(&self, path: &str) -> Value {
+        self.whole(path).await["rows"].clone()
+    }
+
+    async fn whole(&self, path: &str) -> Value {
         let response = self.http.get(format!("{}/{path}", self.url)).send().await.unwrap();
         let status = response.status();
         let body: Value = response.json().await.unwrap();
         assert_eq!(status, 200, "{body}");
-        body["rows"].clone()
+        body
     }
 
     async fn post(&self, path: &str, body: Value) -> (u16, Value) {
@@ -145,7 +172,7 @@ fn policy(app: &str) -> Option<String> {
     ))
 }
 
-fn cluster() -> Vec<ObjectVersion> {
+pub(crate) fn cluster() -> Vec<ObjectVersion> {
     let node = json!({
         "apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
         "status": {"addresses": [{"type": "InternalIP", "address": "192.168.0.1"}]},
@@ -298,4 +325,138 @@ async fn what_cannot_be_explained_says_what_to_do() {
     let (status, body) = stand.post("sql", json!({"sql": "select * from policy"})).await;
     assert_eq!(status, 400);
     assert!(body["error"]["message"].as_str().unwrap().contains("`policies`"), "{body}");
+}
+
+/// What came in to redis at that second, and who decided.
+fn row(second: i64, verdict: &str, rule: Option<u32>, count: u64) -> Flow {
+    let by = |name: &str, rule| PolicyRule {
+        kind: "NetworkPolicy".into(),
+        namespace: "shop".into(),
+        name: name.into(),
+        rule,
+    };
+    let time = TimestampNs(BEGIN_NS + second * SECOND);
+    Flow {
+        time,
+        end_time: time,
+        cluster: "lab".into(),
+        direction: "ingress".into(),
+        verdict: verdict.into(),
+        policies: vec![by("redis", rule), by("gone", rule)],
+        source_namespace: Some("shop".into()),
+        destination_namespace: Some("shop".into()),
+        count,
+        ..crate::testing::flow(1)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_are_reviewed_with_what_they_decided() {
+    for flush_interval in [Duration::from_secs(3600), Duration::from_millis(20)] {
+        let stand = Stand::start(flush_interval).await;
+        stand.tell(&cluster()).await;
+        stand.tell(&[version(100, "NetworkPolicy", "redis", policy("web"))]).await;
+        stand.tell(&[version(110, "Pod", "loose", pod("loose", "10.0.0.3"))]).await;
+        stand.tell(&[version(120, "NetworkPolicy", "other", policy("x"))]).await;
+        stand.tell(&[version(130, "NetworkPolicy", "other", None)]).await;
+        let rows = [
+            row(50, "deny", None, 5),
+            row(101, "allow", Some(0), 1),
+            row(150, "allow", Some(0), 2),
+            // It goes on: nothing was decided again, and the rule is still of use.
+            row(160, "allow", Some(0), 0),
+            row(170, "audit", None, 3),
+            row(500, "allow", Some(0), 9),
+        ];
+        stand.push(1, batch(rows)).await;
+        let time = "since=2026-01-01T00:00:00Z&until=2026-01-01T00:05:00Z";
+        let review = stand.whole(&format!("policies/review?{time}&cluster=lab")).await;
+        let cluster = &review["clusters"][0];
+        assert_eq!(cluster["policies"].as_array().unwrap().len(), 1, "{review}");
+        let redis = &cluster["policies"][0];
+        let told = |key: &str| redis[key].clone();
+        assert_eq!((told("allow"), told("deny"), told("audit")), (json!(0), json!(5), json!(3)));
+        assert_eq!(told("last_hit"), "2026-01-01T00:02:50.000000000Z");
+        assert_eq!(told("valid_from"), "2026-01-01T00:01:40.000000000Z");
+        assert_eq!(told("selects"), json!({"count": 1, "pods": ["shop/redis"]}));
+        let rule = json!({
+            "direction": "ingress", "rule": 0, "allow": 3, "deny": 0, "audit": 0,
+            "last_hit": "2026-01-01T00:02:40.000000000Z",
+        });
+        assert_eq!((told("rules"), told("never_hit")), (json!([rule]), json!(0)));
+        let without = json!({"count": 2, "pods": ["shop/loose", "shop/web"]});
+        assert_eq!(cluster["pods_without_policy"], without);
+        assert_eq!(review["completeness"]["complete"], true);
+        // Nothing was decided after that.
+        let later = "policies/review?since=2026-01-01T00:10:00Z&until=2026-01-01T00:20:00Z";
+        let later = stand.whole(later).await;
+        let redis = &later["clusters"][0]["policies"][0];
+        assert_eq!((&redis["never_hit"], &redis["last_hit"]), (&json!(1), &Value::Null));
+        // Before anything was known.
+        let early = "policies/review?since=2025-01-01T00:00:00Z&until=2025-01-02T00:00:00Z";
+        assert_eq!(stand.whole(early).await["clusters"][0]["policies"], json!([]));
+
+        let marks = stand.whole(&format!("histogram?{time}&step=1m")).await;
+        let marks: Vec<Value> = marks["policy_changes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|mark| json!([mark["bucket"], mark["name"], mark["what"]]))
+            .collect();
+        let expected = json!([
+            [0, "redis", "added"],
+            [1, "redis", "changed"],
+            [2, "other", "added"],
+            [2, "other", "removed"],
+        ]);
+        assert_eq!(json!(marks), expected);
+    }
+    let stand = Stand::start(Duration::from_secs(3600)).await;
+    let response = stand.http.get(format!("{}/policies/review?cluster=x", stand.url)).send().await;
+    assert_eq!(response.unwrap().status(), 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_and_pods_are_those_that_one_sees() {
+    let (seer, stranger) = ("seer-has-a-long-secret", "stranger-has-a-long-secret");
+    let access = AccessSettings {
+        tokens: vec![token("seer", seer), token("stranger", stranger)],
+        grants: vec![grant("seer", &["shop"], false), grant("stranger", &["other"], false)],
+        ..AccessSettings::default()
+    };
+    let stand = Stand::start_with(Duration::from_secs(3600), Some(access)).await;
+    let mut versions = cluster();
+    let elsewhere = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "other", "name": "mine"},
+        "spec": {"nodeName": "n1"}, "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.9"}]},
+    });
+    let mut pod = version(0, "Pod", "mine", Some(elsewhere.to_string()));
+    pod.namespace = "other".into();
+    versions.push(pod);
+    stand.tell(&versions).await;
+    stand.push(1, batch([row(50, "deny", None, 5)])).await;
+    let time = "since=2026-01-01T00:00:00Z&until=2026-01-01T00:05:00Z";
+    let get = async |secret: &str, path: &str| {
+        let request = stand.http.get(format!("{}/{path}?{time}", stand.url)).bearer_auth(secret);
+        let text = request.send().await.unwrap().text().await.unwrap();
+        (serde_json::from_str::<Value>(&text).unwrap(), text)
+    };
+    let (own, text) = get(seer, "policies/review").await;
+    let redis = &own["clusters"][0]["policies"][0];
+    assert_eq!((&redis["deny"], &redis["selects"]["count"]), (&json!(5), &json!(1)), "{own}");
+    // The peer matches nobody; whether anybody elsewhere is meant is not told.
+    assert!(!text.contains("mine") && !text.contains("peer_matches_nothing"), "{own}");
+    let (foreign, text) = get(stranger, "policies/review").await;
+    let cluster = &foreign["clusters"][0];
+    assert_eq!(cluster["policies"], json!([]), "{foreign}");
+    assert_eq!(cluster["pods_without_policy"], json!({"count": 1, "pods": ["other/mine"]}));
+    assert!(!text.contains("redis") && !text.contains("shop"), "{foreign}");
+    let (own, _) = get(seer, "histogram").await;
+    assert_eq!(own["policy_changes"].as_array().unwrap().len(), 1, "{own}");
+    let (foreign, _) = get(stranger, "histogram").await;
+    assert_eq!(
+        (&foreign["policy_changes"], &foreign["series"]),
+        (&json!([]), &json!([])),
+        "{foreign}"
+    );
 }

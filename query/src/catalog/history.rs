@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::Serialize;
 use weir_flow::schema::TimestampNs;
 use weir_flow::schema::objects::{EndpointRow, NodeRow, ObjectVersion, PolicyRow};
 use weir_policy::Cluster;
@@ -45,6 +46,27 @@ pub(crate) struct ClusterAt {
     pub(crate) originals: Vec<Original>,
     /// What cannot be read of it.
     pub(crate) problems: Vec<String>,
+}
+
+/// Something that happened to a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Change {
+    pub(crate) time: TimestampNs,
+    pub(crate) cluster: String,
+    pub(crate) kind: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) what: What,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum What {
+    /// It is new, or was seen for the first time.
+    Added,
+    Changed,
+    Removed,
 }
 
 /// A version while it was valid.
@@ -98,6 +120,38 @@ impl History {
         times.sort_unstable_by(|a, b| b.cmp(a));
         times.dedup();
         times
+    }
+
+    /// What happened to policies in `from_ns..until_ns`, in order of time.
+    pub(crate) fn policy_changes(&self, from_ns: i64, until_ns: i64) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (cluster, objects) in &self.clusters {
+            let policies = objects.iter().filter(|((kind, ..), _)| manifest::is_policy(kind));
+            for ((kind, namespace, name), versions) in policies {
+                let mut was_there = false;
+                for version in versions {
+                    let what = match (was_there, version.manifest.is_some()) {
+                        (false, true) => What::Added,
+                        (true, true) => What::Changed,
+                        (true, false) => What::Removed,
+                        (false, false) => continue,
+                    };
+                    was_there = version.manifest.is_some();
+                    if (from_ns..until_ns).contains(&version.from_ns) {
+                        changes.push(Change {
+                            time: TimestampNs(version.from_ns),
+                            cluster: cluster.clone(),
+                            kind: kind.clone(),
+                            namespace: namespace.clone(),
+                            name: name.clone(),
+                            what,
+                        });
+                    }
+                }
+            }
+        }
+        changes.sort_by_key(|change| change.time);
+        changes
     }
 
     /// A cluster at a time. Of a cluster that is not known, nothing.

@@ -30,6 +30,7 @@ pub(super) struct Head {
     pub(super) warnings: Vec<String>,
     pub(super) completeness: Option<Completeness>,
     pub(super) positions: Option<Positions>,
+    pub(super) next_page: Option<String>,
 }
 
 /// Ends a task with the interest in it.
@@ -82,6 +83,7 @@ pub(crate) struct Answer {
     warnings: Vec<String>,
     completeness: Option<Completeness>,
     positions: Option<Positions>,
+    next_page: Option<String>,
     limit: usize,
     clock: Clock,
     messages: mpsc::Receiver<Message>,
@@ -105,6 +107,7 @@ impl Answer {
                 warnings: head.warnings,
                 completeness: head.completeness,
                 positions: head.positions,
+                next_page: head.next_page,
                 limit,
                 clock,
                 messages,
@@ -140,6 +143,11 @@ impl Answer {
     /// `None` if none were read.
     pub(crate) fn positions(&self) -> Option<&Positions> {
         self.positions.as_ref()
+    }
+
+    /// What to ask with for the rows that come behind these, if the answer is a page and there are more.
+    pub(crate) fn next_page(&self) -> Option<&str> {
+        self.next_page.as_deref()
     }
 
     /// Most rows of this answer.

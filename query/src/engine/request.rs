@@ -7,6 +7,7 @@ use datafusion::common::ScalarValue;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 
+use super::sums::SumsRequest;
 use crate::catalog::loss::Loss;
 use crate::catalog::state::{Kind, State};
 use crate::catalog::table::Flows;
@@ -26,6 +27,8 @@ pub(crate) enum Request {
     State(StateRequest),
     /// Entries of the loss ledger.
     Loss(LossRequest),
+    /// Sums of flows.
+    Sums(SumsRequest),
 }
 
 /// One statement.

@@ -35,6 +35,10 @@ pub(super) async fn work(
         }
         Request::State(request) => request.plan(&tables.state)?,
         Request::Loss(request) => request.plan(&tables.loss)?,
+        Request::Sums(mut request) => {
+            warnings = std::mem::take(&mut request.flows.warnings);
+            request.plan(&tables.flows)?
+        }
     };
     let plan = bounded(plan, limit)?;
     let physical = state.create_physical_plan(&plan).await?;
@@ -43,7 +47,7 @@ pub(super) async fn work(
     let completeness = tables.moment.completeness().await;
     let positions = tables.moment.positions();
     warnings.extend(tables.warnings());
-    let mut head = Some(Head { schema, warnings, completeness, positions });
+    let mut head = Some(Head { schema, warnings, completeness, positions, next_page: None });
     let mut rows = 0;
     while let Some(batch) = batches.next().await {
         let mut batch = batch?;

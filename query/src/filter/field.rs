@@ -219,6 +219,65 @@ fn words(column: &str) -> &'static [&'static str] {
     }
 }
 
+/// A field whose values can be listed.
+#[derive(Clone, Debug)]
+pub(crate) struct Facet {
+    /// As it was asked for.
+    pub(crate) name: String,
+    /// Its value; null in rows that have none.
+    pub(crate) expr: Expr,
+    /// Whether it is a number.
+    pub(crate) number: bool,
+}
+
+impl Facet {
+    /// By the name of a column, or of a label as `source_labels.KEY`; or what is wrong with the name.
+    pub(crate) fn of(name: &str) -> Result<Self, String> {
+        let unknown = || {
+            let listed = columns().iter().filter(|column| is_listed(column));
+            match spelling::nearest(name, listed.map(|column| column.name)) {
+                Some(near) => format!("there is no field `{name}`: did you mean `{near}`?"),
+                None => format!("there is no field `{name}`: GET /api/v1/schema lists the fields"),
+            }
+        };
+        let (first, rest) = match name.split_once('.') {
+            Some((first, key)) => (first, vec![key.trim_matches('"')]),
+            None => (name, vec![]),
+        };
+        let field = native(first, &rest).ok_or_else(unknown)??;
+        let (expr, number) = match field.kind {
+            Kind::Text { expr, .. } => (expr, false),
+            Kind::Number(column) => (col(column.name), true),
+            Kind::Labels(_) => {
+                return Err(format!("`{name}` has many labels: name one, as in `{name}.app`"));
+            }
+            Kind::Texts(_) | Kind::Object(_) if first.eq_ignore_ascii_case("policies") => {
+                return Err(format!(
+                    "`{name}` is a list: ask for `policy`, which has them as a text"
+                ));
+            }
+            _ => {
+                return Err(format!(
+                    "the values of `{name}` cannot be listed: use POST /api/v1/sql for these"
+                ));
+            }
+        };
+        Ok(Self { name: name.to_owned(), expr, number })
+    }
+}
+
+/// Whether the values of a column can be listed.
+fn is_listed(column: &Column) -> bool {
+    matches!(
+        column.data_type,
+        DataType::Dictionary(..)
+            | DataType::Utf8
+            | DataType::UInt8
+            | DataType::UInt16
+            | DataType::UInt64
+    )
+}
+
 /// Whether a filter may compare the column as a whole.
 pub(crate) fn filterable(column: &Column) -> bool {
     match &column.data_type {

@@ -26,7 +26,7 @@ mod tests;
 use datafusion::logical_expr::Expr;
 
 pub(crate) use error::{FilterError, Warning};
-pub(crate) use field::{filterable, names};
+pub(crate) use field::{Facet, filterable, names};
 
 use crate::functions::text::Comparison as Operator;
 use syntax::Tree;

@@ -442,6 +442,7 @@ fn status(error: &QueryError) -> Status {
         | QueryError::TooBusy { .. }
         | QueryError::TooManyFollowers(_) => Code::ResourceExhausted,
         QueryError::TimedOut(_) => Code::DeadlineExceeded,
+        QueryError::Gone(_) => Code::NotFound,
         QueryError::Killed(_) => Code::Cancelled,
         QueryError::Forbidden(_) => Code::PermissionDenied,
         QueryError::Unavailable(_) => Code::Unavailable,

@@ -67,6 +67,12 @@ impl Budgets {
         Ok(Turn { environment: budget.environment.clone(), _own: Some(own), _all: all })
     }
 
+    /// Whose memory and temporary files the principal's queries take.
+    pub(crate) fn environment(&self, principal: &Principal) -> Result<Arc<RuntimeEnv>, QueryError> {
+        let own = self.of(principal)?;
+        Ok(own.map_or_else(|| self.environment.clone(), |budget| budget.environment.clone()))
+    }
+
     /// Queries that run.
     pub(crate) fn running(&self) -> usize {
         self.all.running()

@@ -5,13 +5,9 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::document::calls;
 use crate::error::QueryError;
 use crate::filter::FilterError;
-
-/// The paths that the service answers.
-const PATHS: &str = "POST /api/v1/sql, /api/v1/filter, /api/v1/policies/explain and /v2/entries:list, GET /api/v1/flows, \
-                     /api/v1/flows/tail, /api/v1/loss, /api/v1/intervals/preview, /api/v1/policies, /api/v1/endpoints, \
-                     /api/v1/schema, /api/v1/status, /api/v1/library, /api/v1/queries, /api/v1/session, /metrics, /healthz and /readyz";
 
 /// An error with its HTTP code and its machine-readable word.
 #[derive(Clone, Debug)]
@@ -52,12 +48,13 @@ impl ApiError {
     }
 
     pub(super) fn no_such_path(path: &str) -> Self {
-        let message = format!("there is nothing at {path}: this service answers {PATHS}");
+        let message = format!("there is nothing at {path}: this service answers {}", calls());
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", message)
     }
 
     pub(super) fn method(method: &Method, path: &str) -> Self {
-        let message = format!("{method} is not possible at {path}: this service answers {PATHS}");
+        let message =
+            format!("{method} is not possible at {path}: this service answers {}", calls());
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "INVALID_ARGUMENT", message)
     }
 
@@ -108,6 +105,7 @@ impl From<QueryError> for ApiError {
             QueryError::TooBusy { .. } | QueryError::TooManyFollowers(_) => {
                 (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED")
             }
+            QueryError::Gone(_) => (StatusCode::GONE, "NOT_FOUND"),
             QueryError::Killed(_) => (StatusCode::CONFLICT, "CANCELLED"),
             QueryError::Forbidden(_) => (StatusCode::FORBIDDEN, "PERMISSION_DENIED"),
             QueryError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),

@@ -4,17 +4,17 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::{any, get, post};
-use axum::{Json, Router};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::routing::{delete, get, post, put};
 use serde_json::{Map, Value, json};
 
-use super::App;
 use super::error::ApiError;
 use super::sql::json_body;
 use super::who::Who;
+use super::{App, Route};
 use crate::filter::Names;
 use crate::filter::entry::RESOURCE_TYPE;
 use crate::logging::entry::{entry, log_name};
@@ -25,21 +25,24 @@ use crate::logging::request::{ListRequest, projects};
 
 const METRIC: &str = "{\"name\":\"denies\",\"filter\":\"verdict=\\\"deny\\\"\"}";
 
-/// The routes.
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/v2/entries:list", post(entries))
-        .route("/v2/entries:write", any(async || ApiError::forbidden(READ_ONLY)))
-        .route("/v2/entries:tail", any(tail))
-        .route("/v2/{kind}/{id}/logs", get(logs))
-        .route("/v2/{kind}/{id}/logs/{log}", any(async || ApiError::forbidden(READ_ONLY)))
-        .route("/v2/{kind}/{id}/sinks", get(sinks))
-        .route("/v2/projects/{project}/metrics", get(metrics).post(create_metric))
-        .route(
-            "/v2/projects/{project}/metrics/{metric}",
-            get(metric).put(update_metric).delete(delete_metric),
-        )
-        .route("/v2/monitoredResourceDescriptors", get(descriptors))
+/// The calls.
+pub(super) fn routes() -> [Route; 12] {
+    let refused = async || ApiError::forbidden(READ_ONLY);
+    let one = "/v2/projects/{project}/metrics/{metric}";
+    [
+        (Method::POST, "/v2/entries:list", post(entries)),
+        (Method::POST, "/v2/entries:write", post(refused)),
+        (Method::POST, "/v2/entries:tail", post(tail)),
+        (Method::GET, "/v2/{kind}/{id}/logs", get(logs)),
+        (Method::DELETE, "/v2/{kind}/{id}/logs/{log}", delete(refused)),
+        (Method::GET, "/v2/{kind}/{id}/sinks", get(sinks)),
+        (Method::GET, "/v2/projects/{project}/metrics", get(metrics)),
+        (Method::POST, "/v2/projects/{project}/metrics", post(create_metric)),
+        (Method::GET, one, get(metric)),
+        (Method::PUT, one, put(update_metric)),
+        (Method::DELETE, one, delete(delete_metric)),
+        (Method::GET, "/v2/monitoredResourceDescriptors", get(descriptors)),
+    ]
 }
 
 /// `entries:list`. Clients in a browser's page cannot send it: the type of the body must be JSON.

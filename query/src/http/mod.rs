@@ -1,9 +1,14 @@
 //! The HTTP door.
 
+mod axis;
+mod document;
 pub(crate) mod error;
 mod explain;
+mod facets;
 mod filter;
 mod flows;
+mod groups;
+mod histogram;
 mod host;
 mod intervals;
 mod logging;
@@ -12,9 +17,11 @@ mod objects;
 mod pages;
 mod queries;
 mod reply;
+mod review;
 mod session;
 mod sql;
 pub(crate) mod status;
+mod sums;
 pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
@@ -24,7 +31,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::http::{Method, Uri};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Router, middleware};
 use tower_http::compression::CompressionLayer;
 
@@ -55,36 +62,59 @@ pub(crate) struct App {
     pub(crate) secure: bool,
 }
 
-/// All routes. `loopback` says whether only this machine can reach the door.
+/// A call: its method, its path and what answers.
+type Route = (Method, &'static str, MethodRouter<Arc<App>>);
+
+/// The calls of those who were let in.
+fn routes() -> Vec<Route> {
+    let own = [
+        (Method::GET, "/", get(pages::landing)),
+        (Method::GET, "/healthz", get(pages::healthy)),
+        (Method::GET, "/readyz", get(pages::ready)),
+        (Method::GET, "/metrics", get(pages::metrics)),
+        (Method::GET, "/openapi.json", get(document::show)),
+        (Method::GET, "/api/v1/schema", get(pages::schema)),
+        (Method::POST, "/api/v1/sql", post(sql::sql)),
+        (Method::POST, "/api/v1/filter", post(filter::filter)),
+        (Method::GET, "/api/v1/flows", get(flows::flows)),
+        (Method::GET, "/api/v1/flows/tail", get(tail::tail)),
+        (Method::GET, "/api/v1/histogram", get(histogram::histogram)),
+        (Method::GET, "/api/v1/facets", get(facets::facets)),
+        (Method::GET, "/api/v1/groups", get(groups::groups)),
+        (Method::GET, "/api/v1/policies", get(objects::policies)),
+        (Method::GET, "/api/v1/policies/review", get(review::review_policies)),
+        (Method::POST, "/api/v1/policies/explain", post(explain::explained)),
+        (Method::GET, "/api/v1/endpoints", get(objects::endpoints)),
+        (Method::GET, "/api/v1/loss", get(loss::loss)),
+        (Method::GET, "/api/v1/intervals/preview", get(intervals::preview)),
+        (Method::GET, "/api/v1/status", get(status::status)),
+        (Method::GET, "/api/v1/library", get(queries::library)),
+        (Method::GET, "/api/v1/queries", get(queries::list)),
+        (Method::DELETE, "/api/v1/queries/{id}", delete(queries::kill)),
+        (Method::GET, "/api/v1/session", get(session::show)),
+    ];
+    own.into_iter().chain(logging::routes()).collect()
+}
+
+/// The calls by which one is let in, and goes.
+fn open_routes() -> [Route; 2] {
+    [
+        (Method::POST, "/api/v1/session", post(session::begin)),
+        (Method::DELETE, "/api/v1/session", delete(session::end)),
+    ]
+}
+
+/// The door. `loopback` says whether only this machine can reach it.
 pub(crate) fn router(app: Arc<App>, loopback: bool) -> Router {
-    let mut router = Router::new()
-        .route("/", get(pages::landing))
-        .route("/healthz", get(pages::healthy))
-        .route("/readyz", get(pages::ready))
-        .route("/metrics", get(pages::metrics))
-        .route("/api/v1/schema", get(pages::schema))
-        .route("/api/v1/sql", post(sql::sql))
-        .route("/api/v1/filter", post(filter::filter))
-        .route("/api/v1/flows", get(flows::flows))
-        .route("/api/v1/flows/tail", get(tail::tail))
-        .route("/api/v1/policies", get(objects::policies))
-        .route("/api/v1/policies/explain", post(explain::explained))
-        .route("/api/v1/endpoints", get(objects::endpoints))
-        .route("/api/v1/loss", get(loss::loss))
-        .route("/api/v1/intervals/preview", get(intervals::preview))
-        .route("/api/v1/status", get(status::status))
-        .merge(logging::routes())
-        .route("/api/v1/library", get(queries::library))
-        .route("/api/v1/queries", get(queries::list))
-        .route("/api/v1/queries/{id}", delete(queries::kill))
-        .route("/api/v1/session", get(session::show))
+    let with = |router: Router<Arc<App>>, (_, path, answer): Route| router.route(path, answer);
+    let inner = routes().into_iter().fold(Router::new(), with);
+    let inner = inner
         .fallback(async |uri: Uri| ApiError::no_such_path(uri.path()))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
             ApiError::method(&method, uri.path())
         })
-        .layer(middleware::from_fn_with_state(app.clone(), who::find))
-        .route("/api/v1/session", post(session::begin).delete(session::end))
-        .with_state(app);
+        .layer(middleware::from_fn_with_state(app.clone(), who::find));
+    let mut router = open_routes().into_iter().fold(inner, with).with_state(app);
     if loopback {
         router = router.layer(middleware::from_fn(host::only_loopback));
     }

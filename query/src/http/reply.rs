@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::App;
 use super::error::ApiError;
-use crate::engine::{Caller, Request};
+use crate::engine::{Answer, Caller, Request};
 use crate::output::{Format, encode};
 
 /// Most rows of this answer. CSV and Arrow cannot say that rows were cut off; a reader who got
@@ -20,6 +20,9 @@ const WARNING: &str = "weir-warning";
 /// Of answers over flows: what is known to be missing, as JSON.
 const COMPLETENESS: &str = "weir-completeness";
 
+/// Of pages that are not the last: what to send for the next.
+const NEXT_PAGE: &str = "weir-next-page-token";
+
 /// Runs a query and streams its answer; the query ends when the client goes away.
 pub(super) async fn reply(
     app: &Arc<App>,
@@ -28,7 +31,11 @@ pub(super) async fn reply(
     limit: usize,
     format: Format,
 ) -> Result<Response, ApiError> {
-    let answer = app.engine.run(caller, request, limit).await?;
+    respond(app.engine.run(caller, request, limit).await?, format)
+}
+
+/// Streams an answer.
+pub(super) fn respond(answer: Answer, format: Format) -> Result<Response, ApiError> {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -44,6 +51,11 @@ pub(super) async fn reply(
         && let Ok(value) = HeaderValue::from_str(&completeness.to_ascii())
     {
         headers.insert(COMPLETENESS, value);
+    }
+    if let Some(next) = answer.next_page()
+        && let Ok(value) = HeaderValue::from_str(next)
+    {
+        headers.insert(NEXT_PAGE, value);
     }
     let body = Body::from_stream(encode(answer, format)?);
     Ok((headers, body).into_response())

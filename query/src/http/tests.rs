@@ -488,3 +488,61 @@ async fn parameters_are_values_and_never_text() {
         assert!(refused["error"]["message"].as_str().unwrap().contains(told), "{refused}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_is_handed_out_page_by_page() {
+    let limits = Limits { threads: 2, max_rows: 50, ..Limits::default() };
+    let stand = Stand::with_limits(limits).await;
+    stand.relay.push(batch((0..60).map(flow)));
+    stand.relay.flush();
+    stand.relay.push(batch((60..120).map(flow)));
+    let sql = "select packets from flows order by packets";
+    let answer = async |body: Value| {
+        let response = stand.post(body).await;
+        let header = response.headers().get("weir-next-page-token").cloned();
+        let header = header.map(|token| token.to_str().unwrap().to_owned());
+        (response.status().as_u16(), header, response.text().await.unwrap())
+    };
+    let (_, mut token, text) = answer(json!({"sql": sql, "page_size": 50})).await;
+    let first: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&first["row_count"], &first["truncated"]), (&json!(50), &json!(false)));
+    assert_eq!(first["next_page_token"].as_str(), token.as_deref());
+    assert_eq!(first["completeness"]["complete"], true);
+    // What comes meanwhile is in no page.
+    stand.relay.push(batch((0..60).map(flow)));
+    let first_token = token.clone();
+    let mut rows = first["rows"].as_array().unwrap().clone();
+    while let Some(next) = token {
+        let body = json!({"page_token": next, "page_size": 33, "format": "ndjson"});
+        let (code, next, text) = answer(body).await;
+        assert_eq!(code, 200, "{text}");
+        rows.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+        token = next;
+    }
+    let expected: Vec<Value> = (0..120).map(|packets| json!({"packets": packets})).collect();
+    assert_eq!(rows, expected);
+    // A page may be read again, in any size and format.
+    let again = json!({"page_token": first_token, "page_size": 2, "format": "csv"});
+    assert_eq!(answer(again).await.2.lines().collect::<Vec<_>>(), ["packets", "50", "51"]);
+    // What fits needs no second page.
+    let (_, none, _) = answer(json!({"sql": "select 1", "page_size": 1})).await;
+    assert_eq!(none, None);
+    for (body, code, part) in [
+        (json!({"sql": sql, "page_size": 51}), 400, "1 to 50"),
+        (json!({"sql": sql, "page_size": 0}), 400, "1 to 50"),
+        (json!({"page_token": "1-2"}), 400, "as it came"),
+        (json!({"page_token": "1-2-3"}), 410, "run the query again"),
+        (json!({"page_token": "1-2-3", "sql": sql}), 400, "send it alone"),
+        (json!({"page_size": 3}), 400, "\\\"sql\\\" is missing"),
+    ] {
+        let (found, _, text) = answer(body).await;
+        assert!(found == code && text.contains(part), "{found}: {text}");
+    }
+    // The ninth result takes the room of the one that was read longest ago.
+    for _ in 0..8 {
+        assert!(answer(json!({"sql": sql, "page_size": 10})).await.1.is_some());
+    }
+    let (code, _, text) = answer(json!({"page_token": first_token})).await;
+    assert_eq!(code, 410, "{text}");
+    assert!(metric(&stand, "weir_query_results_dropped_total{reason=\"MadeRoom\"} 1").await);
+}

@@ -86,6 +86,7 @@ impl Writing {
             truncated: end.truncated,
             bytes_scanned: end.bytes_scanned,
             limit: self.answer.limit(),
+            next_page: self.answer.next_page(),
             warnings: self.answer.warnings(),
             completeness: self.answer.completeness(),
             error,

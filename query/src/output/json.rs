@@ -57,6 +57,9 @@ impl Json {
             "warnings": warnings(summary),
             "completeness": summary.completeness,
         });
+        if let Some(next) = summary.next_page {
+            tail["next_page_token"] = next.into();
+        }
         if let Some(error) = summary.error {
             tail["error"] = ApiError::from(error.clone()).object();
         }

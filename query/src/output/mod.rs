@@ -100,6 +100,8 @@ pub(crate) struct Summary<'a> {
     pub(crate) truncated: bool,
     pub(crate) bytes_scanned: u64,
     pub(crate) limit: usize,
+    /// Of a page that is not the last.
+    pub(crate) next_page: Option<&'a str>,
     pub(crate) warnings: &'a [String],
     /// Of answers over flows.
     pub(crate) completeness: Option<&'a Completeness>,

@@ -81,6 +81,8 @@ fn code(error: &QueryError) -> &'static str {
         QueryError::ReadOnly(_) => "25006",
         QueryError::Invalid(_) => "42000",
         QueryError::OutOfMemory(_) => "53200",
+        // A cursor that is not there.
+        QueryError::Gone(_) => "34000",
         QueryError::TimedOut(_) | QueryError::Killed(_) => "57014",
         QueryError::TooBusy { .. } | QueryError::TooManyFollowers(_) => "53300",
         QueryError::Forbidden(_) => "42501",

@@ -6,6 +6,7 @@ use datafusion::logical_expr::{Expr, Operator};
 
 use crate::catalog::edges::{MINUTE_NS, is_key};
 use crate::catalog::range::{TimeRange, nanoseconds};
+use crate::functions::convert::bucket_ns;
 
 /// Whether the expression is made of keys of the roll-up, and of time by whole minutes.
 pub(super) fn is_answerable(expr: &Expr) -> bool {
@@ -60,6 +61,10 @@ fn is_whole_minutes(expr: &Expr) -> bool {
         ("date_part", [Expr::Literal(unit, _), time]) => {
             let units = ["minute", "hour", "day", "dow", "doy", "week", "month", "quarter", "year"];
             is_time(time) && is_one_of(unit, &units)
+        }
+        ("time_bucket", [Expr::Literal(width, _), time]) => {
+            let width = width.try_as_str().flatten().and_then(bucket_ns);
+            is_time(time) && width.is_some_and(|width| width % MINUTE_NS == 0)
         }
         ("date_bin", [Expr::Literal(width, _), time]) => is_time(time) && is_minutes(width),
         ("date_bin", [Expr::Literal(width, _), time, origin]) => {

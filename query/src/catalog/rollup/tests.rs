@@ -6,7 +6,7 @@ use weir_flow::Flow;
 
 use crate::testing::{STEP_NS, Stand, batch, flow};
 
-const GROUPS: [&str; 10] = [
+const GROUPS: [&str; 12] = [
     "verdict",
     "source_namespace",
     "destination_port",
@@ -14,6 +14,8 @@ const GROUPS: [&str; 10] = [
     "date_trunc('minute', time)",
     "date_trunc('hour', time)",
     "date_bin(interval '5 minutes', time)",
+    "time_bucket('2m', time)",
+    "time_bucket('90s', time)",
     "date_part('minute', time)",
     "upper(reason)",
     "source_namespace || '/' || source_workload",
@@ -170,6 +172,7 @@ async fn what_the_roll_up_can_say_it_says() {
         "select date_trunc('minute', time) as m, count(*) as n from flows \
          where time >= timestamp '2026-01-01T00:02:30Z' group by m order by n desc, m limit 3",
         "select distinct source_namespace from flows",
+        "select time_bucket('2m', time), verdict, sum(count) from flows group by 1, 2",
         "select policy, n from (select policy, verdict, sum(count) as n from flows group by 1, 2) \
          where verdict = 'deny' and n > 5",
         "with denied as (select * from flows where verdict = 'deny') \
@@ -187,6 +190,7 @@ async fn what_the_roll_up_can_say_it_says() {
         "select verdict, min(time) from flows group by 1",
         "select date_trunc('second', time), sum(bytes) from flows group by 1",
         "select date_bin(interval '90 seconds', time), sum(bytes) from flows group by 1",
+        "select time_bucket('90s', time), sum(bytes) from flows group by 1",
         "select verdict, sum(bytes) from flows where time >= timestamp '2026-01-01T00:02:30Z' \
          and time < timestamp '2026-01-01T00:03:10Z' group by 1",
         "select verdict, sum(distinct bytes) from flows group by 1",
