@@ -74,6 +74,19 @@ pub enum QueryError {
     Internal(String),
 }
 
+impl QueryError {
+    /// Why a statement cannot be planned. That is about its text, so it is for whoever wrote it to change, also where
+    /// the engine calls it internal: types that it cannot bring together, for example.
+    pub(crate) fn planning(error: DataFusionError) -> Self {
+        match Self::from(error) {
+            Self::Internal(cause) => {
+                Self::Invalid(format!("the statement cannot be planned: {cause}"))
+            }
+            other => other,
+        }
+    }
+}
+
 impl From<DataFusionError> for QueryError {
     fn from(error: DataFusionError) -> Self {
         let root = error.find_root();
@@ -92,6 +105,10 @@ impl From<DataFusionError> for QueryError {
                 // What follows lists the engine's operators.
                 let cause = message.split(" with top memory consumers").next();
                 Self::OutOfMemory(first_line(cause.unwrap_or_default()))
+            }
+            // A pattern of the query's own, which is compiled when it runs.
+            _ if root.message().contains("Regular expression did not compile") => {
+                Self::Invalid(format!("a regular expression cannot be used: {}", text()))
             }
             DataFusionError::SchemaError(error, _) => match error.as_ref() {
                 SchemaError::FieldNotFound { .. } => Self::NoColumn(names::explain(error)),

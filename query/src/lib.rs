@@ -32,6 +32,7 @@ mod metrics;
 mod output;
 mod postgres;
 mod preview;
+mod reload;
 mod review;
 mod rows;
 mod serve;

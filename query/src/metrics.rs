@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     log: LogCounters,
     audit_lost: Counter,
     kept: KeptCounters,
+    reload_errors: Counter,
     results_dropped: Family<DroppedLabels, Counter>,
 }
 
@@ -225,6 +226,12 @@ impl Metrics {
             "Results read page by page that are not kept any more",
             results_dropped.clone(),
         );
+        let reload_errors = Counter::default();
+        registry.register(
+            "reload_errors",
+            "Changes of files of certificates and tokens that could not be used",
+            reload_errors.clone(),
+        );
         Self {
             registry,
             queries,
@@ -237,6 +244,7 @@ impl Metrics {
             audit_lost,
             kept,
             results_dropped,
+            reload_errors,
         }
     }
 
@@ -271,6 +279,11 @@ impl Metrics {
     /// A result is not kept any more.
     pub(crate) fn result_dropped(&self, reason: Dropped) {
         self.results_dropped.get_or_create(&DroppedLabels { reason }).inc();
+    }
+
+    /// Counts what could not be made anew.
+    pub(crate) fn reload_errors(&self) -> Counter {
+        self.reload_errors.clone()
     }
 
     /// A follower did not get so many rows.

@@ -1,7 +1,6 @@
 //! The query service as a whole.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Access, TlsSettings};
+use crate::access::Access;
 use crate::audit::Audit;
 use crate::catalog::ledger::Ledger;
 use crate::catalog::objects::Objects;
@@ -27,7 +26,8 @@ use crate::live::{self, Hub};
 use crate::logging::metrics::MetricStore;
 use crate::metrics::Metrics;
 use crate::postgres;
-use crate::serve::{Listener, Peer, server_config};
+use crate::reload::{self, Reloaded, Renew};
+use crate::serve::{Listener, Peer, Secured, Tls};
 
 /// How long running answers may go on after the service was told to stop.
 const GRACE: Duration = Duration::from_secs(3);
@@ -38,8 +38,10 @@ pub struct Query {
     grpc: TcpListener,
     postgres: TcpListener,
     addresses: Addresses,
-    tls: Option<(TlsSettings, Option<PathBuf>)>,
+    tls: Option<Arc<Reloaded<Tls>>>,
     app: Arc<App>,
+    /// Made anew when files change.
+    renewed: Vec<Arc<dyn Renew>>,
     /// Counts log-based metrics.
     _counting: AbortOnDrop,
 }
@@ -74,7 +76,12 @@ impl Query {
             .collect::<Result<Vec<_>, StartError>>()?;
         check_reach(&config)?;
         let client_ca = config.access.as_ref().and_then(|access| access.client_ca.clone());
+        let secure = config.tls.is_some();
+        let tls = config.tls.map(|settings| Tls::open(settings, client_ca)).transpose()?;
         let access = Access::new(config.access)?;
+        let mut renewed: Vec<Arc<dyn Renew>> = Vec::new();
+        renewed.extend(tls.clone().map(|tls| tls as _));
+        renewed.extend(access.tokens().map(|tokens| tokens as _));
         let metrics = Arc::new(Metrics::new());
         let audit = Audit::new(config.audit, metrics.audit_lost())?;
         let library = library::load(config.saved_queries.as_deref())?;
@@ -109,16 +116,11 @@ impl Query {
             log_metrics,
             library,
             started: Instant::now(),
-            secure: config.tls.is_some(),
+            secure,
         });
-        let tls = config.tls.map(|settings| (settings, client_ca));
-        // A certificate that cannot be used is told before anything is served.
-        if let Some((settings, client_ca)) = &tls {
-            server_config(settings, client_ca.as_deref(), &[])?;
-        }
         let addresses =
             Addresses { http: http_address, grpc: grpc_address, postgres: postgres_address };
-        Ok(Self { http, grpc, postgres, addresses, tls, app, _counting: counting })
+        Ok(Self { http, grpc, postgres, addresses, tls, app, renewed, _counting: counting })
     }
 
     /// Where the doors are.
@@ -129,20 +131,17 @@ impl Query {
     /// Serves until told to stop; answers that are under way get a moment to end.
     ///
     /// # Errors
-    /// A listener fails, or the certificate cannot be used any more.
+    /// A listener fails.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), std::io::Error> {
-        let Self { http, grpc, postgres, addresses, tls, app, _counting } = self;
-        let tls = |protocols: &[&[u8]]| {
-            let tls = tls.as_ref();
-            let config = tls.map(|(settings, client_ca)| {
-                server_config(settings, client_ca.as_deref(), protocols)
-            });
-            config.transpose().map_err(std::io::Error::other)
+        let Self { http, grpc, postgres, addresses, tls, app, renewed, _counting } = self;
+        let renewing = reload::watch(renewed, app.metrics.reload_errors());
+        let tls = |protocols: &'static [&'static [u8]]| {
+            tls.clone().map(|tls| Secured::new(tls, protocols))
         };
-        let http_door = Listener::new(http, tls(&[b"h2", b"http/1.1"])?)?;
-        let grpc_door = Listener::new(grpc, tls(&[b"h2"])?)?;
+        let http_door = Listener::new(http, tls(&[b"h2", b"http/1.1"]))?;
+        let grpc_door = Listener::new(grpc, tls(&[b"h2"]))?;
         let http_router = router(app.clone(), addresses.http.ip().is_loopback());
-        let postgres_door = postgres::serve(postgres, tls(&[])?, app.clone(), shutdown.clone());
+        let postgres_door = postgres::serve(postgres, tls(&[]), app.clone(), shutdown.clone());
         let grpc_router = grpc::router(app).await;
         let serve = |door: Listener, router: axum::Router| {
             let router = router.into_make_service_with_connect_info::<Peer>();
@@ -160,6 +159,7 @@ impl Query {
         };
         tokio::select! {
             served = serving => served.map(|_| ()),
+            never = renewing => match never {},
             () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE).await } => Ok(()),
         }
     }

@@ -1,5 +1,7 @@
 //! Objects by the real relay, hot and stored, as tables, and explanations of then and now.
 
+mod access;
+
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
@@ -29,6 +31,8 @@ pub(crate) struct Stand {
     /// Up to `/api/v1`.
     pub(crate) url: String,
     pub(crate) http: reqwest::Client,
+    /// What it shows when it asks.
+    secret: String,
     token: CancellationToken,
 }
 
@@ -44,6 +48,15 @@ impl Stand {
     }
 
     async fn start_with(flush_interval: Duration, access: Option<AccessSettings>) -> Self {
+        Self::start_for(flush_interval, access, "").await
+    }
+
+    /// For whoever has that secret.
+    async fn start_for(
+        flush_interval: Duration,
+        access: Option<AccessSettings>,
+        secret: &str,
+    ) -> Self {
         let store = tempfile::tempdir().unwrap();
         let token = CancellationToken::new();
         let relay = Relay::bind(RelayConfig {
@@ -59,8 +72,9 @@ impl Stand {
         let query = Query::bind(QueryConfig {
             http: "127.0.0.1:0".parse().unwrap(),
             grpc: "127.0.0.1:0".parse().unwrap(),
-            relays: vec![ingest.clone()],
+            postgres: "127.0.0.1:0".parse().unwrap(),
             access,
+            relays: vec![ingest.clone()],
             store: store.path().into(),
             state: Some(store.path().join("query-state")),
             limits: Limits { threads: 2, ..Limits::default() },
@@ -70,7 +84,8 @@ impl Stand {
         .unwrap();
         let url = format!("http://{}/api/v1", query.addresses().http);
         tokio::spawn(query.run(token.clone()));
-        Self { _store: store, ingest, url, http: reqwest::Client::new(), token }
+        let (http, secret) = (reqwest::Client::new(), secret.to_owned());
+        Self { _store: store, ingest, url, http, secret, token }
     }
 
     pub(crate) async fn tell(&self, versions: &[ObjectVersion]) {
@@ -115,7 +130,8 @@ impl Stand {
     }
 
     async fn whole(&self, path: &str) -> Value {
-        let response = self.http.get(format!("{}/{path}", self.url)).send().await.unwrap();
+        let request = self.http.get(format!("{}/{path}", self.url)).bearer_auth(&self.secret);
+        let response = request.send().await.unwrap();
         let status = response.status();
         let body: Value = response.json().await.unwrap();
         assert_eq!(status, 200, "{body}");
@@ -123,8 +139,8 @@ impl Stand {
     }
 
     async fn post(&self, path: &str, body: Value) -> (u16, Value) {
-        let request = self.http.post(format!("{}/{path}", self.url)).json(&body);
-        let response = request.send().await.unwrap();
+        let request = self.http.post(format!("{}/{path}", self.url)).bearer_auth(&self.secret);
+        let response = request.json(&body).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
     }
 

@@ -17,11 +17,12 @@ pub use principal::{NamespacePattern, Namespaces, Principal};
 pub use settings::{AccessSettings, GrantSettings, OidcSettings, TlsSettings, TokenSettings};
 
 pub(crate) use certificate::name as certificate_name;
+pub(crate) use tokens::Tokens;
 
 use crate::error::StartError;
+use crate::reload::Reloaded;
 use grants::Grants;
 use oidc::Oidc;
-use tokens::Tokens;
 
 /// What a client shows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,7 +50,7 @@ pub(crate) enum Access {
 /// Whom the settings name.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    tokens: Tokens,
+    tokens: Arc<Reloaded<Tokens>>,
     oidc: Option<Oidc>,
     grants: Grants,
 }
@@ -66,10 +67,18 @@ impl Access {
             ));
         }
         Ok(Self::On(Box::new(Gate {
-            tokens: Tokens::new(tokens)?,
+            tokens: Arc::new(Tokens::open(tokens)?),
             oidc: oidc.map(Oidc::new).transpose()?,
             grants: Grants::new(grants)?,
         })))
+    }
+
+    /// What is made anew when files change.
+    pub(crate) fn tokens(&self) -> Option<Arc<Reloaded<Tokens>>> {
+        match self {
+            Self::Off => None,
+            Self::On(gate) => Some(gate.tokens.clone()),
+        }
     }
 
     /// Whether anybody is turned away.
@@ -89,7 +98,7 @@ impl Access {
                 )),
             };
         };
-        if let Some(name) = gate.tokens.whose(secret) {
+        if let Some(name) = gate.tokens.now().whose(secret) {
             return Ok(gate.grants.principal(name, &[]));
         }
         match &gate.oidc {

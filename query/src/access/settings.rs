@@ -13,7 +13,7 @@ pub struct AccessSettings {
     /// JSON Web Tokens of an issuer.
     pub oidc: Option<OidcSettings>,
     /// Certificates (PEM) that sign those of clients; needs `tls`. The principal's name is the
-    /// certificate's first URI, else its first DNS name, else its common name.
+    /// certificate's first URI, else its first DNS name, else its common name. Read again when it changes.
     pub client_ca: Option<PathBuf>,
     /// What principals see. Whoever has no grant is let in and sees nothing.
     pub grants: Vec<GrantSettings>,
@@ -27,7 +27,7 @@ pub struct TokenSettings {
     pub name: String,
     /// The SHA-256 of the secret, hexadecimal: `printf %s SECRET | sha256sum`.
     pub sha256: Option<String>,
-    /// Or a file with the secret itself, which is read once at the start.
+    /// Or a file with the secret itself; a new one is taken when the file changes.
     pub file: Option<PathBuf>,
 }
 
@@ -61,7 +61,7 @@ pub struct GrantSettings {
     pub admin: bool,
 }
 
-/// A certificate and its key for all doors.
+/// A certificate and its key for all doors; new ones are taken when the files change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsSettings {

@@ -4,18 +4,28 @@ use sha2::{Digest as _, Sha256};
 
 use super::settings::TokenSettings;
 use crate::error::StartError;
+use crate::reload::Reloaded;
 
 /// Shortest secret read from a file.
 const MIN_SECRET_BYTES: usize = 16;
 
 /// Whose secret has which digest.
 #[derive(Debug)]
-pub(super) struct Tokens(Vec<([u8; 32], String)>);
+pub(crate) struct Tokens(Vec<([u8; 32], String)>);
 
 impl Tokens {
+    /// Made anew when a file of theirs changes.
+    ///
+    /// # Errors
+    /// As of [`Self::new`].
+    pub(super) fn open(settings: Vec<TokenSettings>) -> Result<Reloaded<Self>, StartError> {
+        let files = settings.iter().filter_map(|token| token.file.clone()).collect();
+        Reloaded::new("the tokens of access", files, move || Self::new(settings.clone()))
+    }
+
     /// # Errors
     /// A token has no name, no secret, or two; or its file cannot be read.
-    pub(super) fn new(settings: Vec<TokenSettings>) -> Result<Self, StartError> {
+    fn new(settings: Vec<TokenSettings>) -> Result<Self, StartError> {
         settings.into_iter().map(token).collect::<Result<_, _>>().map(Self)
     }
 

@@ -1,8 +1,9 @@
 //! Leaves out the rows that a principal does not see, before anything else looks at them.
 //!
-//! A condition of a query that is evaluated on a hidden row could tell of it, by failing. So hidden
-//! rows are dropped below an operator that lets no condition through, and only conditions that cannot
-//! fail are evaluated with the principal's own.
+//! A condition of a query that is evaluated on a hidden row could tell of it, by failing. And one that files are left
+//! out for could tell of it by what is read and how long that takes: the statistics and bloom filters of a file are of
+//! all its rows. So hidden rows are dropped below an operator that lets no condition through, and only conditions on
+//! time that cannot fail are evaluated with the principal's own. When there are flows is no secret.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ pub(super) fn seen(
     let Some(condition) = principal.namespaces.condition(&ENDS) else {
         return scan(columns, limit);
     };
-    let harmless = filters.iter().filter(|filter| cannot_fail(filter));
+    let harmless = filters.iter().filter(|filter| is_of_time(filter) && cannot_fail(filter));
     let harmless = harmless.cloned().map(unqualified).collect::<Result<Vec<_>>>()?;
     let Some(condition) = conjunction(std::iter::once(condition).chain(harmless)) else {
         return internal_err!("no condition is left of one");
@@ -64,6 +65,11 @@ pub(super) fn seen(
 /// Whether a plan is what hidden rows are left out below.
 pub(crate) fn is(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.is::<BarrierExec>()
+}
+
+/// Conditions that look at nothing but times.
+fn is_of_time(filter: &Expr) -> bool {
+    filter.column_refs().iter().all(|column| matches!(column.name.as_str(), "time" | "end_time"))
 }
 
 /// Comparisons of columns and literals, joined by AND, OR and NOT: whatever the row, they have an

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::access::Principal;
+use crate::flight_sql::Number;
 use crate::metrics::Door;
 
 /// One question.
@@ -12,10 +13,12 @@ pub(crate) struct Caller {
     pub(crate) door: Door,
     /// The question as it came, for lists of running queries and the audit log.
     pub(crate) text: String,
+    /// By what whoever was given a ticket for it may end it.
+    pub(crate) ticket: Option<Number>,
 }
 
 impl Caller {
     pub(crate) fn new(principal: Arc<Principal>, door: Door, text: impl Into<String>) -> Self {
-        Self { principal, door, text: text.into() }
+        Self { principal, door, text: text.into(), ticket: None }
     }
 }

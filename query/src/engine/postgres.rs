@@ -77,6 +77,8 @@ fn constants() -> Vec<(&'static str, Vec<DataType>, ScalarValue)> {
         ("obj_description", vec![Int32, Utf8], none.clone()),
         ("shobj_description", vec![Int32, Utf8], none.clone()),
         ("pg_get_viewdef", vec![Int32], none.clone()),
+        ("pg_get_function_result", vec![Int32], none.clone()),
+        ("pg_get_function_arguments", vec![Int32], none.clone()),
         ("pg_size_pretty", vec![Int64], none),
         ("pg_table_size", vec![Int32], ScalarValue::Int64(None)),
         ("pg_database_size", vec![Utf8], ScalarValue::Int64(None)),

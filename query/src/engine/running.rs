@@ -11,6 +11,7 @@ use weir_flow::schema::TimestampNs;
 use super::caller::Caller;
 use crate::access::Principal;
 use crate::error::QueryError;
+use crate::flight_sql::Number;
 use crate::metrics::Door;
 
 /// Longest text that a list shows.
@@ -73,11 +74,14 @@ impl Running {
     /// Ends a query; false if there is none that this one may end.
     pub(crate) fn kill(&self, id: u64, principal: &Principal) -> bool {
         let entry = self.lock().get(&id).cloned();
-        let Some(entry) = entry.filter(|entry| entry.is_open_to(principal)) else { return false };
-        // The first who ends it is the one it tells of.
-        let _ = entry.killed_by.set(principal.name.clone());
-        entry.killed.cancel();
-        true
+        entry.is_some_and(|entry| entry.kill(principal))
+    }
+
+    /// The same for what runs for a ticket.
+    pub(crate) fn kill_ticket(&self, ticket: &Number, principal: &Principal) -> bool {
+        let of_it = |entry: &&Arc<Entry>| entry.caller.ticket.as_ref() == Some(ticket);
+        let entries: Vec<_> = self.lock().values().filter(of_it).cloned().collect();
+        entries.iter().fold(false, |killed, entry| entry.kill(principal) || killed)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Entry>>> {
@@ -90,6 +94,17 @@ impl Entry {
     pub(super) fn error(&self) -> QueryError {
         let by = self.killed_by.get().map_or("somebody", |by| by.as_ref());
         QueryError::Killed(by.to_owned())
+    }
+
+    /// Whether this one may end it, which it then does.
+    fn kill(&self, principal: &Principal) -> bool {
+        if !self.is_open_to(principal) {
+            return false;
+        }
+        // The first who ends it is the one it tells of.
+        let _ = self.killed_by.set(principal.name.clone());
+        self.killed.cancel();
+        true
     }
 
     fn is_open_to(&self, principal: &Principal) -> bool {

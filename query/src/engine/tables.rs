@@ -52,11 +52,18 @@ impl Tables {
         Ok(schema)
     }
 
-    /// EXPLAIN ANALYZE counts the rows that a principal does not see.
+    /// EXPLAIN ANALYZE counts the rows that a principal does not see, and the statistics of EXPLAIN VERBOSE are of
+    /// them too.
     pub(super) fn refuse_measures(&self, plan: &LogicalPlan) -> Result<(), QueryError> {
-        if matches!(plan, LogicalPlan::Analyze(_)) && !self.moment.principal().namespaces.is_all() {
+        let measures = match plan {
+            LogicalPlan::Analyze(_) => true,
+            LogicalPlan::Explain(explain) => explain.verbose,
+            _ => false,
+        };
+        if measures && !self.moment.principal().namespaces.is_all() {
             return Err(QueryError::Forbidden(
-                "EXPLAIN ANALYZE is for principals who see every namespace: use EXPLAIN".into(),
+                "EXPLAIN ANALYZE and EXPLAIN VERBOSE are for principals who see every namespace: use EXPLAIN"
+                    .into(),
             ));
         }
         Ok(())

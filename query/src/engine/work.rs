@@ -41,7 +41,7 @@ pub(super) async fn work(
         }
     };
     let plan = bounded(plan, limit)?;
-    let physical = state.create_physical_plan(&plan).await?;
+    let physical = state.create_physical_plan(&plan).await.map_err(QueryError::planning)?;
     let schema = physical.schema();
     let mut batches = execute_stream(physical.clone(), state.task_ctx())?;
     let completeness = tables.moment.completeness().await;

@@ -2,62 +2,74 @@
 //! it, so there is nothing to fill up, to grow old, or to be guessed: whoever shows a handle is asked who
 //! it is, and the statement passes the guard then.
 
-use std::io::Cursor;
-
 use arrow::array::{Array as _, RecordBatch};
 use arrow::datatypes::DataType;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use datafusion::common::ScalarValue;
+use tokio_rustls::rustls::crypto::ring;
 use tonic::Status;
 
+use super::values;
 use crate::engine::SqlRequest;
 use crate::guard::MAX_SQL_BYTES;
-use crate::guard::parameters::{MAX_PARAMETERS, Parameter};
+use crate::guard::parameters::Parameter;
 
-const MAGIC: &[u8] = b"weir1";
+const MAGIC: &[u8] = b"weir2";
+/// Bytes of what a ticket is known by.
+const NUMBER_BYTES: usize = 16;
+
+/// By what a query is known to those who want to end it.
+pub(crate) type Number = [u8; NUMBER_BYTES];
 
 /// A statement, and a row of values for `$1`, `$2` and so on.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Handle {
     pub(super) sql: String,
     pub(super) values: Option<RecordBatch>,
+    /// Of a ticket: another one for each that is given out.
+    pub(super) number: Option<Number>,
 }
 
 impl Handle {
+    pub(super) fn new(sql: String) -> Self {
+        Self { sql, values: None, number: None }
+    }
+
+    /// The same with a number of its own.
+    pub(super) fn numbered(self) -> Result<Self, Status> {
+        let mut number = [0; NUMBER_BYTES];
+        ring::default_provider()
+            .secure_random
+            .fill(&mut number)
+            .map_err(|_| Status::internal("there is no randomness for a ticket"))?;
+        Ok(Self { number: Some(number), ..self })
+    }
+
     pub(super) fn write(&self) -> Result<Bytes, Status> {
-        let defect = |error: &dyn std::fmt::Display| Status::internal(error.to_string());
-        let length = u32::try_from(self.sql.len()).map_err(|error| defect(&error))?;
-        let mut bytes = [MAGIC, &length.to_be_bytes(), self.sql.as_bytes()].concat();
+        let length = u32::try_from(self.sql.len())
+            .map_err(|_| Status::invalid_argument("the SQL is too long"))?;
+        let number = self.number.unwrap_or_default();
+        let mut bytes = [MAGIC, &number, &length.to_be_bytes(), self.sql.as_bytes()].concat();
         if let Some(values) = &self.values {
-            let mut writer = StreamWriter::try_new(&mut bytes, &values.schema())
-                .map_err(|error| defect(&error))?;
-            writer.write(values).map_err(|error| defect(&error))?;
-            writer.finish().map_err(|error| defect(&error))?;
+            values::write(values.clone(), &mut bytes)?;
         }
         Ok(bytes.into())
     }
 
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Status> {
-        let wrong = || Status::invalid_argument("this is no handle of ours");
-        let (length, rest) = bytes
-            .strip_prefix(MAGIC)
-            .and_then(|rest| rest.split_first_chunk())
-            .ok_or_else(wrong)?;
+        let wrong = || Status::invalid_argument("this is no handle of ours: ask for one anew");
+        let rest = bytes.strip_prefix(MAGIC).ok_or_else(wrong)?;
+        let (number, rest) = rest.split_first_chunk::<NUMBER_BYTES>().ok_or_else(wrong)?;
+        let (length, rest) = rest.split_first_chunk().ok_or_else(wrong)?;
         let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| wrong())?;
         if length > MAX_SQL_BYTES {
             return Err(wrong());
         }
         let (sql, values) = rest.split_at_checked(length).ok_or_else(wrong)?;
         let sql = std::str::from_utf8(sql).map_err(|_| wrong())?.to_owned();
-        let values = if values.is_empty() {
-            None
-        } else {
-            let reader = StreamReader::try_new(Cursor::new(values), None).map_err(|_| wrong())?;
-            Some(one_row(reader.map(|batch| batch.map_err(|_| wrong())))?)
-        };
-        Ok(Self { sql, values })
+        let values = if values.is_empty() { None } else { Some(values::read_back(values)?) };
+        let number = Some(*number).filter(|number| *number != [0; NUMBER_BYTES]);
+        Ok(Self { sql, values, number })
     }
 
     pub(super) fn request(&self) -> Result<SqlRequest, Status> {
@@ -84,25 +96,6 @@ impl Handle {
     }
 }
 
-/// The only row of what came.
-pub(super) fn one_row(
-    batches: impl Iterator<Item = Result<RecordBatch, Status>>,
-) -> Result<RecordBatch, Status> {
-    let mut found = None;
-    // Batches without rows are nothing, but not without end.
-    for batch in batches.take(16) {
-        let batch = batch?;
-        if batch.num_rows() == 0 {
-            continue;
-        }
-        if batch.num_rows() > 1 || found.is_some() || batch.num_columns() > MAX_PARAMETERS {
-            return Err(Status::invalid_argument("send the values of one row"));
-        }
-        found = Some(batch);
-    }
-    found.ok_or_else(|| Status::invalid_argument("no values came"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -117,7 +110,8 @@ mod tests {
             ("a", Arc::new(Int64Array::from(vec![7])) as _),
             ("b", Arc::new(StringArray::from(vec![Some("x")])) as _),
         ]);
-        let handle = Handle { sql: "select $1, $2".into(), values: Some(values.unwrap()) };
+        let values = Some(values.unwrap());
+        let handle = Handle { values, ..Handle::new("select $1, $2".into()) }.numbered().unwrap();
         let bytes = handle.write().unwrap();
         let read = Handle::read(&bytes).unwrap();
         assert_eq!(read, handle);
@@ -128,7 +122,8 @@ mod tests {
             // Whatever is missing, it is an error or a shorter statement, never more than that.
             let _ = Handle::read(&bytes[..end]);
         }
-        for wrong in [&b""[..], b"weir1", b"weir1\xff\xff\xff\xffselect", b"select 1"] {
+        let length = [MAGIC, &[0; 16], b"\xff\xff\xff\xffselect"].concat();
+        for wrong in [&b""[..], MAGIC, &length, b"select 1"] {
             assert!(Handle::read(wrong).is_err());
         }
     }

@@ -18,7 +18,7 @@ static SQL_INFO: LazyLock<Result<SqlInfoData, ArrowError>> = LazyLock::new(|| {
     info.append(SqlInfo::FlightSqlServerSql, true);
     info.append(SqlInfo::FlightSqlServerSubstrait, false);
     info.append(SqlInfo::FlightSqlServerTransaction, 0_i32);
-    info.append(SqlInfo::FlightSqlServerCancel, false);
+    info.append(SqlInfo::FlightSqlServerCancel, true);
     info.append(SqlInfo::SqlIdentifierQuoteChar, "\"");
     info.build().map_err(|error| ArrowError::ExternalError(Box::new(error)))
 });

@@ -1,15 +1,20 @@
 //! Flight SQL on the gRPC port, for ADBC and other drivers. Each statement goes through the engine, and so
 //! through the guard, when its rows are fetched.
 
+mod cancel;
 mod handle;
+mod keys;
 mod metadata;
 mod service;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::sync::Arc;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
+
+pub(crate) use handle::Number;
 
 use crate::http::App;
 use service::FlightSql;

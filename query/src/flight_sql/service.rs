@@ -6,22 +6,23 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ipc::writer::IpcWriteOptions;
-use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
 use arrow_flight::sql::{
-    ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest,
-    ActionCreatePreparedStatementResult, CommandGetCatalogs, CommandGetDbSchemas,
-    CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables, CommandGetXdbcTypeInfo,
-    CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementQuery,
-    CommandStatementUpdate, DoPutPreparedStatementResult, ProstMessageExt, SqlInfo,
-    TicketStatementQuery,
+    ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
+    ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, CommandGetCatalogs,
+    CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys,
+    CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
+    CommandGetXdbcTypeInfo, CommandPreparedStatementQuery, CommandPreparedStatementUpdate,
+    CommandStatementQuery, CommandStatementUpdate, DoPutPreparedStatementResult, ProstMessageExt,
+    SqlInfo, TicketStatementQuery,
 };
 use arrow_flight::{
-    Action, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse,
-    IpcMessage, SchemaAsIpc, Ticket,
+    Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus,
+    FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, IpcMessage,
+    SchemaAsIpc, Ticket,
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
@@ -30,8 +31,8 @@ use serde_json::json;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::handle::{Handle, one_row};
-use super::metadata;
+use super::handle::Handle;
+use super::{cancel, keys, metadata, values};
 use crate::access::Principal;
 use crate::engine::{Answer, CATALOG, Caller, Next, Request as Query, SqlRequest};
 use crate::error::QueryError;
@@ -43,8 +44,8 @@ use crate::output::COMPLETENESS;
 
 const SCHEMA: &str = "public";
 const TABLE: &str = "TABLE";
-/// Batches of values that are read, at most.
-const MAX_BATCHES: usize = 16;
+/// The action of Flight itself, which is not one of Flight SQL.
+const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
 
 /// Flight SQL.
 #[derive(Clone)]
@@ -74,8 +75,10 @@ impl FlightSql {
     }
 
     async fn rows<T>(&self, handle: &[u8], request: &Request<T>) -> Result<Response<Rows>, Status> {
-        let query = Handle::read(handle)?.request()?;
-        let caller = Caller::new(who(request)?, Door::FlightSql, query.sql.clone());
+        let handle = Handle::read(handle)?;
+        let query = handle.request()?;
+        let mut caller = Caller::new(who(request)?, Door::FlightSql, query.sql.clone());
+        caller.ticket = handle.number;
         let answer = self.0.engine.run(caller, Query::Sql(query), usize::MAX).await;
         Ok(Response::new(send(answer.map_err(|error| status(&error))?)))
     }
@@ -123,7 +126,7 @@ impl FlightSqlService for FlightSql {
         query: CommandStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        let handle = Handle { sql: query.query, values: None };
+        let handle = Handle::new(query.query).numbered()?;
         let ticket = TicketStatementQuery { statement_handle: handle.write()? };
         self.info(&handle, &ticket, &request, request.get_ref().clone()).await
     }
@@ -133,8 +136,9 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        let handle = Handle::read(&query.prepared_statement_handle)?;
-        self.info(&handle, &query, &request, request.get_ref().clone()).await
+        let handle = Handle::read(&query.prepared_statement_handle)?.numbered()?;
+        let ticket = CommandPreparedStatementQuery { prepared_statement_handle: handle.write()? };
+        self.info(&handle, &ticket, &request, request.get_ref().clone()).await
     }
 
     async fn do_get_statement(
@@ -166,7 +170,7 @@ impl FlightSqlService for FlightSql {
         });
         let parameters = Schema::new(parameters.collect::<Vec<_>>());
         Ok(ActionCreatePreparedStatementResult {
-            prepared_statement_handle: Handle { sql: query.query, values: None }.write()?,
+            prepared_statement_handle: Handle::new(query.query).write()?,
             dataset_schema: ipc(&sent(&described.schema))?,
             parameter_schema: ipc(&parameters)?,
         })
@@ -186,16 +190,52 @@ impl FlightSqlService for FlightSql {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
         let mut handle = Handle::read(&query.prepared_statement_handle)?;
-        let messages = request.into_inner().map_err(|error| FlightError::Tonic(Box::new(error)));
-        let batches = FlightRecordBatchStream::new_from_flight_data(messages);
-        let batches: Vec<RecordBatch> = batches
-            .take(MAX_BATCHES)
-            .try_collect()
-            .await
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        handle.values = Some(one_row(batches.into_iter().map(Ok))?);
+        let messages = request.into_inner().take(values::MAX_MESSAGES);
+        handle.values = Some(values::read(messages.try_collect().await?)?);
         let prepared_statement_handle = Some(handle.write()?);
         Ok(DoPutPreparedStatementResult { prepared_statement_handle })
+    }
+
+    async fn do_action_cancel_query(
+        &self,
+        query: ActionCancelQueryRequest,
+        request: Request<Action>,
+    ) -> Result<ActionCancelQueryResult, Status> {
+        let info = FlightInfo::decode(query.info)
+            .map_err(|error| Status::invalid_argument(format!("no FlightInfo: {error}")))?;
+        let principal = who(&request)?;
+        cancel::cancel(self.0.engine.running(), &info, &principal)?;
+        // The older message has the same numbers.
+        Ok(ActionCancelQueryResult { result: CancelStatus::Cancelled.into() })
+    }
+
+    async fn do_action_fallback(
+        &self,
+        request: Request<Action>,
+    ) -> Result<Response<<Self as FlightService>::DoActionStream>, Status> {
+        let Action { r#type, body } = request.get_ref();
+        if r#type != CANCEL_FLIGHT_INFO {
+            return Err(Status::invalid_argument(format!("there is no action {:?}", r#type)));
+        }
+        let asked = CancelFlightInfoRequest::decode(body.clone())
+            .map_err(|error| Status::invalid_argument(format!("no FlightInfo: {error}")))?;
+        let info =
+            asked.info.ok_or_else(|| Status::invalid_argument("the FlightInfo is missing"))?;
+        let principal = who(&request)?;
+        cancel::cancel(self.0.engine.running(), &info, &principal)?;
+        let result = CancelFlightInfoResult::new(CancelStatus::Cancelled).encode_to_vec();
+        let result = arrow_flight::Result { body: result.into() };
+        Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
+    }
+
+    async fn list_custom_actions(&self) -> Option<Vec<Result<ActionType, Status>>> {
+        Some(vec![Ok(ActionType {
+            r#type: CANCEL_FLIGHT_INFO.into(),
+            description:
+                "Ends what runs for the tickets of a FlightInfo: CancelFlightInfoRequest, \
+                          CancelFlightInfoResult"
+                    .into(),
+        })])
     }
 
     async fn do_put_statement_update(
@@ -322,6 +362,70 @@ impl FlightSqlService for FlightSql {
         _: Request<Ticket>,
     ) -> Result<Response<Rows>, Status> {
         one(query.into_builder(metadata::types()?).build())
+    }
+
+    async fn get_flight_info_primary_keys(
+        &self,
+        query: CommandGetPrimaryKeys,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        info(&keys::primary().schema(), &query, request.into_inner())
+    }
+
+    async fn do_get_primary_keys(
+        &self,
+        _: CommandGetPrimaryKeys,
+        _: Request<Ticket>,
+    ) -> Result<Response<Rows>, Status> {
+        one(Ok(keys::primary()))
+    }
+
+    async fn get_flight_info_exported_keys(
+        &self,
+        query: CommandGetExportedKeys,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        info(&keys::foreign().schema(), &query, request.into_inner())
+    }
+
+    async fn do_get_exported_keys(
+        &self,
+        _: CommandGetExportedKeys,
+        _: Request<Ticket>,
+    ) -> Result<Response<Rows>, Status> {
+        one(Ok(keys::foreign()))
+    }
+
+    async fn get_flight_info_imported_keys(
+        &self,
+        query: CommandGetImportedKeys,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        info(&keys::foreign().schema(), &query, request.into_inner())
+    }
+
+    async fn do_get_imported_keys(
+        &self,
+        _: CommandGetImportedKeys,
+        _: Request<Ticket>,
+    ) -> Result<Response<Rows>, Status> {
+        one(Ok(keys::foreign()))
+    }
+
+    async fn get_flight_info_cross_reference(
+        &self,
+        query: CommandGetCrossReference,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        info(&keys::foreign().schema(), &query, request.into_inner())
+    }
+
+    async fn do_get_cross_reference(
+        &self,
+        _: CommandGetCrossReference,
+        _: Request<Ticket>,
+    ) -> Result<Response<Rows>, Status> {
+        one(Ok(keys::foreign()))
     }
 
     async fn register_sql_info(&self, _: i32, _: &SqlInfo) {}

@@ -49,3 +49,10 @@ async fn the_page_begins_with_a_command_that_works() {
     let printed = python(&program.replace("127.0.0.1:4245", &stand.grpc), &[]).await;
     assert!(printed.contains("deny"), "{printed}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_ends_by_its_flight_info_and_tables_have_no_keys() {
+    let stand = Stand::new().await;
+    let printed = python(include_str!("cancel.py"), &[&stand.grpc, &stand.url]).await;
+    assert_eq!(printed.trim(), "passed");
+}

@@ -77,7 +77,7 @@ pub(crate) async fn describe(
 
 async fn plan_open(state: &SessionState, request: &SqlRequest) -> Result<LogicalPlan, QueryError> {
     let statement = parse(&request.sql, request.dialect)?;
-    let plan = state.statement_to_plan(statement).await?;
+    let plan = state.statement_to_plan(statement).await.map_err(QueryError::planning)?;
     read_only().verify_plan(&plan).map_err(|_| refuse_writes())?;
     Ok(plan)
 }

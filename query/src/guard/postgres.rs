@@ -23,15 +23,20 @@ const WORDS: [&str; 8] = [
     "::reg",
 ];
 
-/// Parts of psql's `\d+` and `\dn+` that the planner does not know, and what they say here: there are no
-/// options of tables, and no privileges.
-const REWORDED: [(&str, &str); 2] = [
+/// Parts of psql's `\d+`, `\dn+` and `\du` that the planner does not know, and what they say here: there are no
+/// options of tables, no privileges, and nobody is a member of a role.
+const REWORDED: [(&str, &str); 3] = [
     (
         "pg_catalog.array_to_string(c.reloptions || array(select 'toast.' || x from \
          pg_catalog.unnest(tc.reloptions) x), ', ')",
         "''",
     ),
     ("pg_catalog.array_to_string(n.nspacl, E'\\n')", "''"),
+    (
+        "ARRAY(SELECT b.rolname\n        FROM pg_catalog.pg_auth_members m\n        JOIN pg_catalog.pg_roles b ON \
+         (m.roleid = b.oid)\n        WHERE m.member = r.oid) as memberof",
+        "'{}' as memberof",
+    ),
 ];
 
 static REWRITER: LazyLock<PostgresCompatibilityParser> =

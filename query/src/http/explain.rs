@@ -32,6 +32,9 @@ const LATE_NS: i64 = 5_000_000_000;
 const EARLY_NS: i64 = 2_000_000_000;
 /// Most changes around a packet that are tried.
 const MAX_TRIED: usize = 8;
+/// For whoever does not see every namespace.
+const NO_SUCH_END: &str = "there is no such end among those that you see: write namespace/name of a pod, or an \
+                           address; \"to\" may also be a Service; \"port\" is from 1 to 65535";
 /// Reasons that have nothing to do with policies.
 const NOT_POLICY: [&str; 5] =
     ["invalid_packet", "spoofed_source", "not_ready", "related", "fragment"];
@@ -103,7 +106,7 @@ pub(super) async fn explained(
     let seen = principal.namespaces.clone();
     let caller = Caller::new(principal, Door::Explain, question.describe());
     let explained = app.engine.compute(caller, move |history, warnings| {
-        let mut answer = question.answer(history)?;
+        let mut answer = question.answer(history, &seen)?;
         check(&answer.explanation, &seen)?;
         answer.notes.extend(warnings);
         Ok(answer)
@@ -202,14 +205,10 @@ impl Asked {
     /// Whoever sees some namespaces only has to see those that are named.
     fn check(&self, seen: &Namespaces) -> Result<(), QueryError> {
         let Self::Question { question, .. } = self else { return Ok(()) };
-        let named =
-            [&question.from, &question.to].into_iter().filter_map(|end| end.split_once('/'));
-        for (namespace, _) in named {
-            if !seen.has(namespace) {
-                return Err(hidden());
-            }
-        }
-        Ok(())
+        // A kind may stand before: `pod/shop/web`.
+        let mut named =
+            [&question.from, &question.to].into_iter().filter_map(|end| end.rsplit('/').nth(1));
+        if named.all(|namespace| seen.has(namespace)) { Ok(()) } else { Err(hidden()) }
     }
 
     /// For the list of running queries.
@@ -225,7 +224,7 @@ impl Asked {
         }
     }
 
-    fn answer(self, history: &History) -> Result<Explained, QueryError> {
+    fn answer(self, history: &History, seen: &Namespaces) -> Result<Explained, QueryError> {
         match self {
             Self::Question { question, cluster, at_ns } => {
                 let cluster = the_cluster(history, cluster)?;
@@ -233,8 +232,13 @@ impl Asked {
                 let at_ns = known_time(history, &cluster, at_ns, &mut notes);
                 let at = history.at(&cluster, at_ns);
                 notes.extend(at.problems.iter().cloned());
-                let explanation = explain(&at.cluster, &question, &at.originals)
-                    .map_err(|error| QueryError::Invalid(error.to_string()))?;
+                let explanation =
+                    explain(&at.cluster, &question, &at.originals).map_err(|error| {
+                        // Which names there are, and which comes nearest, is not for everybody.
+                        let told =
+                            if seen.is_all() { error.to_string() } else { NO_SUCH_END.into() };
+                        QueryError::Invalid(told)
+                    })?;
                 let at = TimestampNs(at_ns);
                 Ok(Explained { cluster, at, explanation, recorded: None, agrees: None, notes })
             }
@@ -246,16 +250,26 @@ impl Asked {
     }
 }
 
-/// An explanation shows the policies of both pods: both have to be seen.
+/// An explanation shows the policies of both pods: both have to be seen, and so has a Service between them.
 fn check(explanation: &Explanation, seen: &Namespaces) -> Result<(), QueryError> {
-    let sides = explanation.answers.iter().flat_map(|answer| [&answer.egress, &answer.ingress]);
-    for side in sides.flatten() {
-        let namespace = side.pod.split_once('/').map_or("", |(namespace, _)| namespace);
-        if !seen.has(namespace) {
-            return Err(hidden());
-        }
+    if seen.is_all() {
+        return Ok(());
     }
-    Ok(())
+    let attempts = explanation.answers.iter().flat_map(|answer| &answer.attempts);
+    let mut ends = attempts.flat_map(|attempt| [&attempt.source, &attempt.destination]);
+    // What has no namespace is an address or a node.
+    let is_seen = |end: &String| {
+        let name = end.rsplit(' ').next().unwrap_or_default();
+        name.split_once('/').is_none_or(|(namespace, _)| seen.has(namespace))
+    };
+    // Where there is nothing to judge, notes say why, of whatever has the address.
+    let by_address = explanation.question.as_ref().is_some_and(|question| {
+        [&question.from, &question.to].iter().any(|end| !end.contains('/'))
+    });
+    if ends.all(is_seen) && !(explanation.answers.is_empty() && by_address) {
+        return Ok(());
+    }
+    Err(hidden())
 }
 
 fn hidden() -> QueryError {

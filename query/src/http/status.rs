@@ -1,5 +1,7 @@
 //! `GET /api/v1/status`: how the parts are, and loudly whether policies are enforced.
 
+mod seen;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,6 +13,7 @@ use serde_json::{Value, json};
 use weir_flow::wire::{CollectorSeen, CollectorStatus, MAX_LISTED};
 
 use super::App;
+use super::who::Who;
 use crate::catalog::range::TimeRange;
 
 /// A collector that was silent for longer does not count as alive; it speaks every few seconds.
@@ -22,9 +25,16 @@ const MAX_NAMED: usize = 5;
 /// A collector that needs longer to put a cluster state in force has failed to.
 const BEHIND_MS: u64 = 5_000;
 
-pub(super) async fn status(State(app): State<Arc<App>>) -> Json<Value> {
+pub(super) async fn status(State(app): State<Arc<App>>, Who(principal): Who) -> Json<Value> {
     let sources = &app.engine.snapshots().sources;
-    let answers = join_all(sources.iter().map(async |source| source.relay.status().await)).await;
+    let answers = join_all(sources.iter().map(async |source| {
+        let mut answer = source.relay.status().await;
+        if let Ok(status) = &mut answer {
+            seen::leave_out(status, &principal.namespaces);
+        }
+        answer
+    }));
+    let answers = answers.await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos());
     let now = u64::try_from(now).unwrap_or(u64::MAX);
     let silent: Vec<String> =

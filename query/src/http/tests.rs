@@ -546,3 +546,16 @@ async fn a_result_is_handed_out_page_by_page() {
     assert_eq!(code, 410, "{text}");
     assert!(metric(&stand, "weir_query_results_dropped_total{reason=\"MadeRoom\"} 1").await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_of_sql_begins_with_a_command_that_works() {
+    let stand = Stand::new().await;
+    stand.relay.push(batch((0..30).map(flow)));
+    let page = include_str!("../../../docs/SQL.md");
+    let command = page.split("```").nth(1).unwrap().trim();
+    let command = command.replace("localhost:8080", stand.url.trim_start_matches("http://"));
+    let output = tokio::process::Command::new("bash").args(["-c", &command]).output().await;
+    let printed: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    let expected = json!([{"verdict": "allow", "flows": 20}, {"verdict": "deny", "flows": 10}]);
+    assert_eq!(printed["rows"], expected, "{command}: {printed}");
+}

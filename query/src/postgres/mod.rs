@@ -27,13 +27,11 @@ use pgwire::messages::Message as _;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::http::App;
-use crate::serve::accept;
+use crate::serve::{Secured, accept};
 use cancel::Keys;
 use error::Failure;
 use session::Session;
@@ -51,11 +49,10 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Serves until told to stop, and until sessions that ran a query then have ended.
 pub(crate) async fn serve(
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Secured>,
     app: Arc<App>,
     shutdown: CancellationToken,
 ) {
-    let tls = tls.map(TlsAcceptor::from);
     let keys = Arc::<Keys>::default();
     let (clients, starting) =
         (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(Semaphore::new(MAX_STARTING)));

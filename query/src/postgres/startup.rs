@@ -11,7 +11,6 @@ use pgwire::messages::startup::{
 };
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 use super::cancel::{Key, Keys};
 use super::error::Failure;
@@ -20,7 +19,7 @@ use super::settings;
 use crate::access::{Credentials, Principal, certificate_name};
 use crate::http::App;
 use crate::metrics::Door;
-use crate::serve::Connection;
+use crate::serve::{Connection, Secured};
 
 /// Requests for encryption before the startup message.
 const MAX_REQUESTS: usize = 4;
@@ -45,7 +44,7 @@ pub(super) enum Outcome {
 /// Lets a client in. `full` says that there is no place for another.
 pub(super) async fn admit(
     app: &App,
-    tls: Option<&TlsAcceptor>,
+    tls: Option<&Secured>,
     keys: &Arc<Keys>,
     stream: TcpStream,
     peer: SocketAddr,
@@ -69,7 +68,7 @@ pub(super) async fn admit(
                 if stream.write_all(b"S").await.is_err() {
                     return Outcome::Done;
                 }
-                let Ok(stream) = tls.accept(stream).await else { return Outcome::Done };
+                let Ok(stream) = tls.acceptor().accept(stream).await else { return Outcome::Done };
                 let shown = stream.get_ref().1.peer_certificates();
                 certificate = shown.and_then(|shown| certificate_name(shown.first()?));
                 connection = Connection::Tls(Box::new(stream));

@@ -115,6 +115,11 @@ async fn psql_describes_what_is_there() {
         ("\\l", &["weir", "UTF-8"]),
         ("\\dn", &["public"]),
         ("\\conninfo", &["any"]),
+        ("\\du", &["List of roles"]),
+        ("\\dg", &["List of roles"]),
+        ("\\df", &["List of functions"]),
+        ("\\df ip_in_net", &["List of functions"]),
+        ("\\dx", &[]),
     ] {
         let (printed, complaint) = psql(&stand, &["-c", command]).await;
         let missing: Vec<_> = expected.iter().filter(|word| !printed.contains(**word)).collect();

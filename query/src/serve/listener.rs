@@ -15,10 +15,9 @@ use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 
+use super::tls::Secured;
 use crate::access::certificate_name;
 
 const HANDSHAKES: usize = 64;
@@ -49,23 +48,16 @@ pub(crate) struct Peer {
 impl Listener {
     /// # Errors
     /// The socket has no address.
-    pub(crate) fn new(
-        listener: TcpListener,
-        tls: Option<Arc<ServerConfig>>,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn new(listener: TcpListener, tls: Option<Secured>) -> std::io::Result<Self> {
         let Some(tls) = tls else { return Ok(Self::Plain(listener)) };
         let address = listener.local_addr()?;
         let (sender, ready) = mpsc::channel(HANDSHAKES);
-        tokio::spawn(shake_hands(listener, TlsAcceptor::from(tls), sender));
+        tokio::spawn(shake_hands(listener, tls, sender));
         Ok(Self::Tls { address, ready })
     }
 }
 
-async fn shake_hands(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    ready: mpsc::Sender<(Connection, Peer)>,
-) {
+async fn shake_hands(listener: TcpListener, tls: Secured, ready: mpsc::Sender<(Connection, Peer)>) {
     let places = Arc::new(Semaphore::new(HANDSHAKES));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -73,7 +65,7 @@ async fn shake_hands(
             accepted = accept(&listener) => accepted,
             () = ready.closed() => return,
         };
-        let (acceptor, ready) = (acceptor.clone(), ready.clone());
+        let (acceptor, ready) = (tls.acceptor(), ready.clone());
         tokio::spawn(async move {
             let _place = place;
             match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {

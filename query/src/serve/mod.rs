@@ -4,4 +4,4 @@ mod listener;
 mod tls;
 
 pub(crate) use listener::{Connection, Listener, Peer, accept};
-pub(crate) use tls::server_config;
+pub(crate) use tls::{Secured, Tls};
