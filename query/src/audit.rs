@@ -47,7 +47,7 @@ pub(crate) struct Line {
     pub(crate) text: String,
     pub(crate) outcome: Outcome,
     pub(crate) rows: usize,
-    pub(crate) bytes_scanned: u64,
+    pub(crate) bytes_scanned: Option<u64>,
     pub(crate) elapsed_ms: u64,
     pub(crate) error: Option<String>,
 }
@@ -88,7 +88,7 @@ impl Audit {
             text: format!("from {peer}"),
             outcome: Outcome::Denied,
             rows: 0,
-            bytes_scanned: 0,
+            bytes_scanned: Some(0),
             elapsed_ms: 0,
             error: Some(cause.to_owned()),
         };

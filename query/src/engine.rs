@@ -10,6 +10,7 @@ mod kept;
 mod latest;
 mod morsel;
 mod pages;
+mod place;
 mod postgres;
 mod record;
 mod request;
@@ -31,9 +32,10 @@ use datafusion::execution::SessionState;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
-pub(crate) use answer::{AbortOnDrop, Answer, End, Next};
+pub(crate) use answer::{AbortOnDrop, Answer, End, Next, Place};
 pub(crate) use caller::Caller;
 pub(crate) use kept::KeptCounters;
+pub(crate) use morsel::MorselExec;
 pub(crate) use postgres::SERVER_VERSION;
 pub(crate) use record::Record;
 pub(crate) use request::{
@@ -57,6 +59,7 @@ use crate::error::{QueryError, StartError};
 use crate::guard::budget::Budgets;
 use crate::guard::{self, Described};
 use crate::metrics::{Door, Metrics, Outcome};
+use crate::remote::Remote;
 use answer::{Clock, Head, Message};
 use kept::{KeepAggregates, Kept};
 use latest::LatestFirst;
@@ -91,6 +94,8 @@ pub(crate) struct Engine {
     limits: Limits,
     /// Whether the planner answers from roll-ups where a query does not say.
     roll_ups: bool,
+    /// Where plans that read files run; `None`: here.
+    remote: Option<Arc<dyn Remote>>,
 }
 
 impl Engine {
@@ -102,6 +107,7 @@ impl Engine {
         snapshots: Snapshots,
         metrics: Arc<Metrics>,
         audit: Audit,
+        remote: Option<Arc<dyn Remote>>,
     ) -> Result<Self, StartError> {
         let failed = |cause: &dyn std::fmt::Display| StartError::Engine(cause.to_string());
         let threads = tokio::runtime::Builder::new_multi_thread()
@@ -135,6 +141,7 @@ impl Engine {
             audit,
             limits,
             roll_ups,
+            remote,
         })
     }
 
@@ -192,7 +199,7 @@ impl Engine {
             arrived,
             outcome: Outcome::Cancelled,
             error: None,
-            bytes_scanned: 0,
+            bytes_scanned: Some(0),
         })
     }
 
@@ -261,7 +268,7 @@ impl Engine {
         let (id, whole, row) = self.results.find(token, &principal)?;
         let caller = Caller::new(principal, door, format!("from row {row} on: {}", whole.text));
         let rows = row..row.saturating_add(size);
-        self.page(caller, whole, Some(id), rows, (Instant::now(), 0)).await
+        self.page(caller, whole, Some(id), rows, (Instant::now(), Some(0))).await
     }
 
     async fn page(
@@ -270,7 +277,7 @@ impl Engine {
         whole: Arc<Whole>,
         id: Option<u64>,
         rows: Range<usize>,
-        (began, bytes_scanned): (Instant, u64),
+        (began, bytes_scanned): (Instant, Option<u64>),
     ) -> Result<Answer, QueryError> {
         let record = self.record(caller).await?;
         let more = id.filter(|_| rows.end < whole.rows);
@@ -280,6 +287,7 @@ impl Engine {
             completeness: whole.completeness.clone(),
             positions: None,
             next_page: more.map(|id| self.results.token(id, rows.end)),
+            place: whole.place.clone(),
         };
         let size = rows.len();
         let (messages, receiver) = mpsc::channel(2);
@@ -326,9 +334,11 @@ impl Engine {
         let environment = turn.environment.clone();
         let state = self.sessions.of(&tables, environment, dialect, &without).await?;
         let (messages, receiver) = mpsc::channel(2);
+        let remote = self.remote.clone();
         let task = self.threads().spawn(async move {
             let _turn = turn;
-            let message = match work::work(&state, &tables, request, limit, &messages).await {
+            let work = work::work(&state, &tables, remote.as_deref(), request, limit, &messages);
+            let message = match work.await {
                 Ok(end) => Message::End(end),
                 Err(error) => Message::Failed(error),
             };
@@ -377,7 +387,7 @@ impl Engine {
             () = record.killed() => Err(record.entry.error()),
         };
         match &done {
-            Ok(_) => record.answered(0),
+            Ok(_) => record.answered(Some(0)),
             Err(error) => record.failed(error),
         }
         done

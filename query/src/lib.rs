@@ -33,6 +33,7 @@ mod output;
 mod postgres;
 mod preview;
 mod reload;
+pub mod remote;
 mod review;
 mod rows;
 mod serve;
@@ -47,6 +48,6 @@ pub use access::{
     TlsSettings, TokenSettings,
 };
 pub use config::{Limits, PrincipalLimits, QueryConfig};
-pub use error::StartError;
+pub use error::{QueryError, StartError};
 pub use rows::{RowFormat, RowWriter};
 pub use service::{Addresses, Query};

@@ -27,6 +27,7 @@ use crate::logging::metrics::MetricStore;
 use crate::metrics::Metrics;
 use crate::postgres;
 use crate::reload::{self, Reloaded, Renew};
+use crate::remote::Remote;
 use crate::serve::{Listener, Peer, Secured, Tls};
 
 /// How long running answers may go on after the service was told to stop.
@@ -69,6 +70,17 @@ impl Query {
     /// # Errors
     /// A setting is wrong, the store's directory cannot be used, or an address cannot be bound.
     pub async fn bind(config: QueryConfig) -> Result<Self, StartError> {
+        Self::bind_with(config, None).await
+    }
+
+    /// The same for a service whose plans that read files run elsewhere.
+    ///
+    /// # Errors
+    /// Those of [`Query::bind`].
+    pub async fn bind_with(
+        config: QueryConfig,
+        remote: Option<Arc<dyn Remote>>,
+    ) -> Result<Self, StartError> {
         let sources = config
             .relays
             .iter()
@@ -97,6 +109,7 @@ impl Query {
             Snapshots { sources, store, objects, ledger },
             metrics.clone(),
             audit.clone(),
+            remote,
         )?;
         let hub = Hub::new(engine.snapshots().clone(), engine.live_threads().clone());
         let log_metrics = MetricStore::open(config.state.as_deref())?;

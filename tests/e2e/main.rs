@@ -8,6 +8,7 @@ mod churn;
 mod cluster;
 mod counters;
 mod demo;
+mod distributed;
 mod explain;
 mod intervals;
 mod killed;

@@ -3,12 +3,14 @@
 mod bench;
 mod collector;
 mod demo;
+mod executor;
 mod interval;
 mod observe;
 mod policy;
 mod process;
 mod query;
 mod relay;
+mod scheduler;
 mod sql;
 mod status;
 mod store;
@@ -29,6 +31,10 @@ pub(crate) enum Command {
     Relay(relay::RelayCommand),
     /// Run the query service: SQL and HTTP.
     Query(Box<query::QueryCommand>),
+    /// Run the scheduler of distributed queries.
+    Scheduler(scheduler::SchedulerCommand),
+    /// Run an executor of distributed queries.
+    Executor(Box<executor::ExecutorCommand>),
     /// Print flows, newest last, and follow new ones.
     Observe(observe::Observe),
     /// Ask the flow store in SQL.
@@ -56,6 +62,8 @@ impl Command {
             Self::Collector(collector) => block_on(collector.run()),
             Self::Relay(relay) => block_on(relay.run()),
             Self::Query(query) => block_on(query.run()),
+            Self::Scheduler(scheduler) => block_on(scheduler.run()),
+            Self::Executor(executor) => block_on(executor.run()),
             Self::Observe(observe) => block_on(observe.run()),
             Self::Sql(sql) => block_on(sql.run()),
             Self::Status(status) => block_on(status.run()),
@@ -67,8 +75,12 @@ impl Command {
     }
 }
 
+/// Stack of the threads. Schedulers and executors read plans there, which recurses over operators.
+const STACK_BYTES: usize = 16 << 20;
+
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()
         .context("cannot start the async runtime")?

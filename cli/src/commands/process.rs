@@ -46,11 +46,21 @@ impl Process {
     }
 
     pub(crate) fn start_logs(&self) -> anyhow::Result<()> {
+        self.start_logs_with(&self.log)
+    }
+
+    /// The same for processes of a cluster: of the library that they are made of, only what is wrong.
+    pub(crate) fn start_logs_of_cluster(&self) -> anyhow::Result<()> {
+        let parts = ["core", "scheduler", "executor"].map(|part| format!("ballista_{part}=warn"));
+        self.start_logs_with(&format!("{},{}", parts.join(","), self.log))
+    }
+
+    fn start_logs_with(&self, filter: &str) -> anyhow::Result<()> {
         let format = match self.log_format {
             Format::Text => LogFormat::Text,
             Format::Json => LogFormat::Json,
         };
-        logs::init(&self.log, format).map_err(anyhow::Error::from_boxed)
+        logs::init(filter, format).map_err(anyhow::Error::from_boxed)
     }
 
     pub(crate) fn tell_ready(&self, doors: &serde_json::Value) -> anyhow::Result<()> {

@@ -3,15 +3,20 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
+use weir_distributed::{Cluster, ClusterConfig, ClusterTls, DistributedError};
 use weir_query::{AccessSettings, Query, QueryConfig, TlsSettings};
 use weir_service::settings::{self, Period};
 use weir_service::shutdown::Parts;
 
 use super::process::{Process, STOP_DEADLINE, store_location};
+
+/// Where a scheduler of this machine is.
+const SCHEDULER: &str = "127.0.0.1:4250";
 
 #[derive(Debug, Args)]
 pub(crate) struct QueryCommand {
@@ -49,6 +54,20 @@ struct QuerySettings {
     /// Answer aggregates over flows from roll-ups where these say the same [default: true].
     #[arg(long, value_name = "BOOL")]
     roll_ups: Option<bool>,
+    /// Run what reads files on the executors of the scheduler at HOST:PORT [default: here; without a value:
+    /// 127.0.0.1:4250].
+    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = SCHEDULER)]
+    distributed: Option<String>,
+    /// In how many parts tables are read there: about the threads of all executors [default: 16].
+    #[arg(long, value_name = "PARTS")]
+    distributed_parts: Option<usize>,
+    /// Bytes of rows not in files yet that may go there with a query; one over more runs here
+    /// [default: 33554432].
+    #[arg(long, value_name = "BYTES")]
+    distributed_hot_bytes: Option<usize>,
+    /// Certificate, key and authority of the cluster that queries are sent to; in the file only.
+    #[arg(skip)]
+    distributed_tls: Option<ClusterTls>,
     /// Directory of what clients define: log-based metrics [default: none, and they cannot].
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -117,9 +136,11 @@ struct QuerySettings {
 
 impl QueryCommand {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-        self.process.start_logs()?;
-        let config = settings::merge(self.settings, self.process.config())?.into_config()?;
-        let query = Query::bind(config).await?;
+        self.process.start_logs_of_cluster()?;
+        let settings = settings::merge(self.settings, self.process.config())?;
+        let cluster = settings.cluster()?;
+        let remote = cluster.as_ref().map(Cluster::remote);
+        let query = Query::bind_with(settings.into_config()?, remote).await?;
         let doors = json!(query.addresses());
         let mut parts = Parts::new(STOP_DEADLINE);
         parts.spawn("query", |token| query.run(token));
@@ -131,6 +152,16 @@ impl QueryCommand {
 }
 
 impl QuerySettings {
+    /// Where plans are sent.
+    fn cluster(&self) -> Result<Option<Arc<Cluster>>, DistributedError> {
+        let Some(scheduler) = &self.distributed else { return Ok(None) };
+        let mut config = ClusterConfig::new(scheduler);
+        config.parts = self.distributed_parts.unwrap_or(config.parts);
+        config.hot_bytes = self.distributed_hot_bytes.unwrap_or(config.hot_bytes);
+        config.tls.clone_from(&self.distributed_tls);
+        Cluster::new(config).map(Some)
+    }
+
     fn into_config(self) -> Result<QueryConfig, settings::SettingsError> {
         let store = store_location(self.store, self.store_option)?;
         let Self { tls, access, audit, saved_queries, .. } = self;

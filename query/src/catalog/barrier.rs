@@ -59,7 +59,7 @@ pub(super) fn seen(
         wanted.iter().filter_map(|column| read.binary_search(column).ok()).collect::<Vec<_>>();
     let filter =
         FilterExecBuilder::new(condition, input).apply_projection(Some(places))?.build()?;
-    Ok(Arc::new(BarrierExec { input: Arc::new(filter) }))
+    Ok(Arc::new(BarrierExec::new(Arc::new(filter))))
 }
 
 /// Whether a plan is what hidden rows are left out below.
@@ -113,8 +113,14 @@ pub(super) fn unqualified(filter: Expr) -> Result<Expr> {
 
 /// Hands on rows, and no condition the other way.
 #[derive(Debug)]
-struct BarrierExec {
+pub(crate) struct BarrierExec {
     input: Arc<dyn ExecutionPlan>,
+}
+
+impl BarrierExec {
+    pub(crate) fn new(input: Arc<dyn ExecutionPlan>) -> Self {
+        Self { input }
+    }
 }
 
 impl DisplayAs for BarrierExec {

@@ -30,10 +30,14 @@ const ARGUMENTS: [&str; 7] = [
 
 /// The expression behind the column.
 pub(crate) fn expression() -> Expr {
-    let function = ScalarUDF::new_from_impl(ConnectionId {
+    function().call(ARGUMENTS.iter().map(|name| col(*name)).collect()).alias("connection_id")
+}
+
+/// The function in it.
+pub(crate) fn function() -> ScalarUDF {
+    ScalarUDF::new_from_impl(ConnectionId {
         signature: Signature::any(ARGUMENTS.len(), Volatility::Immutable),
-    });
-    function.call(ARGUMENTS.iter().map(|name| col(*name)).collect()).alias("connection_id")
+    })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -24,6 +24,8 @@ pub(crate) mod state;
 pub(crate) mod store;
 pub(crate) mod table;
 
+pub(crate) use barrier::BarrierExec;
+
 /// Name of the table of flows.
 pub(crate) const FLOWS: &str = "flows";
 /// Name of the view of both ends.

@@ -15,7 +15,7 @@ use weir_store::Location;
 use crate::error::StartError;
 
 /// Where DataFusion finds the store.
-pub(crate) const STORE_URL: &str = "weir://store/";
+pub const STORE_URL: &str = "weir://store/";
 /// Parsed manifests kept.
 const CACHED: usize = 4;
 /// Largest manifest that is read: about a million files.

@@ -31,6 +31,15 @@ pub(super) struct Head {
     pub(super) completeness: Option<Completeness>,
     pub(super) positions: Option<Positions>,
     pub(super) next_page: Option<String>,
+    pub(super) place: Option<Place>,
+}
+
+/// Where a query of a service that can send queries elsewhere ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In this process; why, if it reads files and could not run elsewhere.
+    Here(Option<String>),
+    Elsewhere,
 }
 
 /// Ends a task with the interest in it.
@@ -72,8 +81,8 @@ pub(crate) enum Next {
 pub(crate) struct End {
     /// Whether rows were cut off, since the limit allows no more.
     pub(crate) truncated: bool,
-    /// What was read of files.
-    pub(crate) bytes_scanned: u64,
+    /// What was read of files; `None` if nobody knows.
+    pub(crate) bytes_scanned: Option<u64>,
 }
 
 /// A running query. Dropping it ends the query.
@@ -84,6 +93,7 @@ pub(crate) struct Answer {
     completeness: Option<Completeness>,
     positions: Option<Positions>,
     next_page: Option<String>,
+    place: Option<Place>,
     limit: usize,
     clock: Clock,
     messages: mpsc::Receiver<Message>,
@@ -108,6 +118,7 @@ impl Answer {
                 completeness: head.completeness,
                 positions: head.positions,
                 next_page: head.next_page,
+                place: head.place,
                 limit,
                 clock,
                 messages,
@@ -148,6 +159,11 @@ impl Answer {
     /// What to ask with for the rows that come behind these, if the answer is a page and there are more.
     pub(crate) fn next_page(&self) -> Option<&str> {
         self.next_page.as_deref()
+    }
+
+    /// Where it ran; `None`: all queries run here.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
     }
 
     /// Most rows of this answer.

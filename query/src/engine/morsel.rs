@@ -22,12 +22,12 @@ const ROWS: usize = 128;
 
 /// The operator.
 #[derive(Debug)]
-pub(super) struct MorselExec {
+pub(crate) struct MorselExec {
     input: Arc<dyn ExecutionPlan>,
 }
 
 impl MorselExec {
-    pub(super) fn new(input: Arc<dyn ExecutionPlan>) -> Self {
+    pub(crate) fn new(input: Arc<dyn ExecutionPlan>) -> Self {
         Self { input }
     }
 }

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 
-use super::answer::{Answer, Next};
+use super::answer::{Answer, Next, Place};
 use crate::access::Principal;
 use crate::catalog::completeness::Completeness;
 use crate::error::QueryError;
@@ -43,7 +43,8 @@ pub(crate) struct Whole {
     pub(super) schema: SchemaRef,
     pub(super) warnings: Vec<String>,
     pub(super) completeness: Option<Completeness>,
-    pub(super) bytes_scanned: u64,
+    pub(super) bytes_scanned: Option<u64>,
+    pub(super) place: Option<Place>,
     pub(super) began: Instant,
     /// With the number of rows of each.
     batches: Vec<(usize, Bytes)>,
@@ -88,6 +89,7 @@ impl Whole {
             warnings: answer.warnings().to_vec(),
             completeness: answer.completeness().cloned(),
             bytes_scanned,
+            place: answer.place().cloned(),
             began: answer.started(),
             batches,
             rows,
@@ -282,7 +284,8 @@ mod tests {
             schema: batch(0).schema(),
             warnings: vec![],
             completeness: None,
-            bytes_scanned: 0,
+            bytes_scanned: Some(0),
+            place: None,
             began: Instant::now(),
             batches,
             rows: 12,

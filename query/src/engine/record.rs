@@ -19,7 +19,7 @@ pub(crate) struct Record {
     pub(super) arrived: Instant,
     pub(super) outcome: Outcome,
     pub(super) error: Option<String>,
-    pub(super) bytes_scanned: u64,
+    pub(super) bytes_scanned: Option<u64>,
 }
 
 impl Record {
@@ -34,7 +34,7 @@ impl Record {
     }
 
     /// It came to its end.
-    pub(super) fn answered(&mut self, bytes_scanned: u64) {
+    pub(super) fn answered(&mut self, bytes_scanned: Option<u64>) {
         self.outcome = Outcome::Answered;
         self.bytes_scanned = bytes_scanned;
     }

@@ -1,23 +1,23 @@
 //! The task of a query: plans, runs and sends.
 
-use std::sync::Arc;
-
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 
 use super::answer::{End, Head, Message};
+use super::place::{self, Started};
 use super::request::Request;
 use super::tables::Tables;
 use crate::error::QueryError;
 use crate::guard;
+use crate::remote::Remote;
 
 /// Sends the head, the batches, and says how it ended.
 pub(super) async fn work(
     state: &SessionState,
     tables: &Tables,
+    remote: Option<&dyn Remote>,
     request: Request,
     limit: usize,
     messages: &mpsc::Sender<Message>,
@@ -41,15 +41,14 @@ pub(super) async fn work(
         }
     };
     let plan = bounded(plan, limit)?;
-    let physical = state.create_physical_plan(&plan).await.map_err(QueryError::planning)?;
-    let schema = physical.schema();
-    let mut batches = execute_stream(physical.clone(), state.task_ctx())?;
+    let mut started = Started::new(state, remote, &plan).await?;
+    let (schema, place) = (started.batches.schema(), started.place.clone());
     let completeness = tables.moment.completeness().await;
     let positions = tables.moment.positions();
     warnings.extend(tables.warnings());
-    let mut head = Some(Head { schema, warnings, completeness, positions, next_page: None });
+    let mut head = Some(Head { schema, warnings, completeness, positions, next_page: None, place });
     let mut rows = 0;
-    while let Some(batch) = batches.next().await {
+    while let Some(batch) = started.batches.next().await {
         let mut batch = batch?;
         if batch.num_rows() == 0 {
             continue;
@@ -67,20 +66,13 @@ pub(super) async fn work(
             send(messages, Message::Batch(batch)).await?;
         }
         if truncated {
-            return Ok(End { truncated, bytes_scanned: bytes_scanned(&physical) });
+            return Ok(End { truncated, bytes_scanned: started.bytes_scanned() });
         }
     }
     if let Some(head) = head.take() {
         send(messages, Message::Head(head)).await?;
     }
-    Ok(End { truncated: false, bytes_scanned: bytes_scanned(&physical) })
-}
-
-/// What was read of files.
-pub(super) fn bytes_scanned(plan: &Arc<dyn ExecutionPlan>) -> u64 {
-    let own = plan.metrics().and_then(|metrics| metrics.sum_by_name("bytes_scanned"));
-    let own = own.map_or(0, |value| value.as_usize() as u64);
-    own + plan.children().into_iter().map(bytes_scanned).sum::<u64>()
+    Ok(End { truncated: false, bytes_scanned: started.bytes_scanned() })
 }
 
 async fn send(messages: &mpsc::Sender<Message>, message: Message) -> Result<(), QueryError> {
@@ -90,10 +82,7 @@ async fn send(messages: &mpsc::Sender<Message>, message: Message) -> Result<(), 
 
 /// One row more than the limit is enough to know that rows are cut off.
 fn bounded(plan: LogicalPlan, limit: usize) -> Result<LogicalPlan, QueryError> {
-    if matches!(
-        plan,
-        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_)
-    ) {
+    if place::explains(&plan) {
         return Ok(plan);
     }
     let builder = LogicalPlanBuilder::from(plan);

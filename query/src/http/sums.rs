@@ -87,7 +87,7 @@ pub(super) struct About {
     since: TimestampNs,
     until: TimestampNs,
     elapsed_ms: f64,
-    bytes_scanned: u64,
+    bytes_scanned: Option<u64>,
     warnings: Vec<String>,
     completeness: Option<Completeness>,
 }
@@ -110,7 +110,7 @@ pub(super) async fn read(
     }
 }
 
-fn about(answer: &Answer, flows: &Selection, bytes_scanned: u64) -> About {
+fn about(answer: &Answer, flows: &Selection, bytes_scanned: Option<u64>) -> About {
     About {
         since: TimestampNs(flows.since_ns),
         until: TimestampNs(flows.until_ns),

@@ -71,7 +71,7 @@ impl Writing {
         if !self.encoder.tells_errors() {
             return Err(error.clone());
         }
-        self.end(End { truncated: false, bytes_scanned: 0 }, Some(error))
+        self.end(End { truncated: false, bytes_scanned: None }, Some(error))
             .map_err(|error| internal(&error))
     }
 
@@ -89,6 +89,7 @@ impl Writing {
             next_page: self.answer.next_page(),
             warnings: self.answer.warnings(),
             completeness: self.answer.completeness(),
+            place: self.answer.place(),
             error,
         };
         self.encoder.end(&summary)

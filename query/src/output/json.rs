@@ -9,6 +9,7 @@ use serde_json::json;
 use weir_flow::schema::sql_type;
 
 use super::Summary;
+use crate::engine::Place;
 use crate::http::error::ApiError;
 
 /// How times in UTC are written.
@@ -59,6 +60,16 @@ impl Json {
         });
         if let Some(next) = summary.next_page {
             tail["next_page_token"] = next.into();
+        }
+        match summary.place {
+            Some(Place::Elsewhere) => tail["distributed"] = true.into(),
+            Some(Place::Here(why)) => {
+                tail["distributed"] = false.into();
+                if let Some(why) = why {
+                    tail["not_distributed_because"] = json!(why);
+                }
+            }
+            None => {}
         }
         if let Some(error) = summary.error {
             tail["error"] = ApiError::from(error.clone()).object();

@@ -22,6 +22,7 @@ pub(crate) use encode::encode;
 pub(crate) use json::{lines, type_name};
 
 use crate::catalog::completeness::Completeness;
+use crate::engine::Place;
 use crate::error::QueryError;
 
 /// How hard Parquet is compressed.
@@ -98,13 +99,15 @@ pub(crate) struct Summary<'a> {
     pub(crate) rows: usize,
     pub(crate) elapsed: Duration,
     pub(crate) truncated: bool,
-    pub(crate) bytes_scanned: u64,
+    pub(crate) bytes_scanned: Option<u64>,
     pub(crate) limit: usize,
     /// Of a page that is not the last.
     pub(crate) next_page: Option<&'a str>,
     pub(crate) warnings: &'a [String],
     /// Of answers over flows.
     pub(crate) completeness: Option<&'a Completeness>,
+    /// Where it ran, if not all queries run here.
+    pub(crate) place: Option<&'a Place>,
     /// What broke it off after rows were sent.
     pub(crate) error: Option<&'a QueryError>,
 }

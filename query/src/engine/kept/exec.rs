@@ -27,7 +27,7 @@ use object_store::path::Path;
 
 use super::question::{Asked, Question};
 use super::store::Kept;
-use crate::engine::work::bytes_scanned;
+use crate::engine::place::bytes_scanned;
 
 /// The aggregate.
 #[derive(Debug)]
