@@ -87,6 +87,13 @@ impl QueryError {
     }
 }
 
+/// Whether an error is about a regular expression.
+fn is_of_pattern(message: &str) -> bool {
+    ["Regular expression did not compile", "regex parse error"]
+        .iter()
+        .any(|known| message.contains(known))
+}
+
 impl From<DataFusionError> for QueryError {
     fn from(error: DataFusionError) -> Self {
         let root = error.find_root();
@@ -107,7 +114,7 @@ impl From<DataFusionError> for QueryError {
                 Self::OutOfMemory(first_line(cause.unwrap_or_default()))
             }
             // A pattern of the query's own, which is compiled when it runs.
-            _ if root.message().contains("Regular expression did not compile") => {
+            _ if is_of_pattern(&root.message()) => {
                 Self::Invalid(format!("a regular expression cannot be used: {}", text()))
             }
             DataFusionError::SchemaError(error, _) => match error.as_ref() {
