@@ -125,3 +125,17 @@ impl ExecutorSettings {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::process::tests::whole_example;
+
+    #[test]
+    fn the_example_is_whole() {
+        let settings: ExecutorSettings = whole_example("executor.yaml");
+        let config = settings.into_config().unwrap();
+        assert!(config.tls.is_some() && !config.open);
+        assert_eq!(config.threads, 8);
+    }
+}

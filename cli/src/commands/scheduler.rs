@@ -84,3 +84,16 @@ impl SchedulerSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::process::tests::whole_example;
+
+    #[test]
+    fn the_example_is_whole() {
+        let settings: SchedulerSettings = whole_example("scheduler.yaml");
+        let config = settings.into_config();
+        assert!(config.tls.is_some() && !config.open);
+    }
+}
