@@ -22,7 +22,10 @@ type Idle = (BallistaClient, Instant);
 
 /// Those that nobody uses, by host and port.
 #[derive(Default)]
-pub(crate) struct Connections(Arc<Mutex<HashMap<(String, u16), Vec<Idle>>>>);
+pub(crate) struct Connections(Arc<Mutex<ByPeer>>);
+
+/// Idle ones by host and port.
+type ByPeer = HashMap<(String, u16), Vec<Idle>>;
 
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -108,5 +108,5 @@ pub(crate) fn scheduler(address: &str, tls: Option<&Tls>) -> Result<Endpoint, Di
 /// Runs what may stand before a door.
 pub(crate) async fn guard(doors: impl IntoIterator<Item = Option<Door>>) {
     futures::future::join_all(doors.into_iter().flatten().map(Door::run)).await;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

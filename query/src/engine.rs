@@ -292,7 +292,7 @@ impl Engine {
         let size = rows.len();
         let (messages, receiver) = mpsc::channel(2);
         let task = self.threads().spawn(async move {
-            let mut next = Message::Head(head);
+            let mut next = Message::Head(Box::new(head));
             let batches = whole.rows_from(rows.start, size);
             let later = batches.map(|batch| batch.map_or_else(Message::Failed, Message::Batch));
             for message in later.chain([Message::End(End { truncated: false, bytes_scanned })]) {

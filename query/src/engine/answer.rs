@@ -17,7 +17,7 @@ use crate::live::Positions;
 /// What the task of a query says: the head, batches, and how it ended.
 #[derive(Debug)]
 pub(super) enum Message {
-    Head(Head),
+    Head(Box<Head>),
     Batch(RecordBatch),
     End(End),
     Failed(QueryError),

@@ -81,7 +81,7 @@ impl Running {
     pub(crate) fn kill_ticket(&self, ticket: &Number, principal: &Principal) -> bool {
         let of_it = |entry: &&Arc<Entry>| entry.caller.ticket.as_ref() == Some(ticket);
         let entries: Vec<_> = self.lock().values().filter(of_it).cloned().collect();
-        entries.iter().fold(false, |killed, entry| entry.kill(principal) || killed)
+        entries.iter().filter(|entry| entry.kill(principal)).count() > 0
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Entry>>> {

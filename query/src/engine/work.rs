@@ -60,7 +60,7 @@ pub(super) async fn work(
         rows += batch.num_rows();
         // The head waits for the first rows, so that most errors come before it.
         if let Some(head) = head.take() {
-            send(messages, Message::Head(head)).await?;
+            send(messages, Message::Head(Box::new(head))).await?;
         }
         if batch.num_rows() > 0 {
             send(messages, Message::Batch(batch)).await?;
@@ -70,7 +70,7 @@ pub(super) async fn work(
         }
     }
     if let Some(head) = head.take() {
-        send(messages, Message::Head(head)).await?;
+        send(messages, Message::Head(Box::new(head))).await?;
     }
     Ok(End { truncated: false, bytes_scanned: started.bytes_scanned() })
 }

@@ -22,7 +22,9 @@ pub(super) fn cancel(
     let ended = tickets
         .filter_map(number)
         // All of them, also behind the first.
-        .fold(false, |ended, number| running.kill_ticket(&number, principal) || ended);
+        .filter(|number| running.kill_ticket(number, principal))
+        .count()
+        > 0;
     if ended {
         return Ok(());
     }

@@ -10,6 +10,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::FileGroup;
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
@@ -56,7 +57,7 @@ impl KeptAggregateExec {
     ) -> Result<Option<Self>> {
         let Some(asked) = Asked::of(aggregate) else { return Ok(None) };
         let mut files: Vec<PartitionedFile> = Vec::new();
-        for file in asked.config.file_groups.iter().flat_map(|group| group.iter()) {
+        for file in asked.config.file_groups.iter().flat_map(FileGroup::iter) {
             // A file may have been cut into ranges, which stand for it together.
             if files.iter().all(|known| known.object_meta.location != file.object_meta.location) {
                 files.push(PartitionedFile { range: None, ..file.clone() });

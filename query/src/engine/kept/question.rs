@@ -17,7 +17,7 @@ use datafusion::physical_expr::expressions::{
     BinaryExpr, CaseExpr, CastExpr, Column, DynamicFilterPhysicalExpr, InListExpr, IsNotNullExpr,
     IsNullExpr, LikeExpr, Literal, NegativeExpr, NotExpr, TryCastExpr,
 };
-use datafusion::physical_expr::projection::ProjectionExpr;
+use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, conjunction, split_conjunction};
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::ExecutionPlan;
@@ -162,7 +162,7 @@ impl<'a> Asked<'a> {
 
     /// What the scan hands on.
     fn columns(&self) -> impl Iterator<Item = &ProjectionExpr> {
-        self.source.projection().into_iter().flat_map(|columns| columns.iter())
+        self.source.projection().into_iter().flat_map(ProjectionExprs::iter)
     }
 
     /// Whether the conditions of a filter are about what the scan hands on.

@@ -123,10 +123,13 @@ impl ExecutionPlan for EncodeExec {
     }
 }
 
+/// Words, and their numbers.
+type Numbered = (ArrayRef, Vec<u32>);
+
 struct Encoder {
     schema: SchemaRef,
-    /// With the words of the last batch, which often are those of the next, and their numbers.
-    columns: Vec<(usize, Option<(ArrayRef, Vec<u32>)>)>,
+    /// With the words of the last batch, which often are those of the next.
+    columns: Vec<(usize, Option<Numbered>)>,
     words: Arc<Words>,
     /// What words that nobody had seen before take.
     memory: MemoryReservation,
