@@ -7,7 +7,7 @@ use arrow::csv::WriterBuilder;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::writer::LineDelimited;
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use bytes::Bytes;
 
 use super::json::{TIME, UTC_TIME, write};
@@ -43,7 +43,10 @@ impl Csv {
                 false => Ok(column.clone()),
             })
             .collect::<Result<Vec<_>, _>>()?;
-        self.write(&RecordBatch::try_new(self.schema.clone(), columns)?, false)
+        // Rows are there also without columns.
+        let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let rows = RecordBatch::try_new_with_options(self.schema.clone(), columns, &rows)?;
+        self.write(&rows, false)
     }
 
     fn write(&self, batch: &RecordBatch, header: bool) -> Result<Bytes, ArrowError> {

@@ -55,6 +55,17 @@ async fn json_of_other_types_and_of_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_without_columns_are_counted() {
+    let stand = stand().await;
+    let sql = "select from flows limit 2";
+    let body: Value = serde_json::from_str(&text(&stand, sql, "json").await).unwrap();
+    assert_eq!((&body["rows"], &body["row_count"]), (&json!([{}, {}]), &json!(2)));
+    assert_eq!(text(&stand, sql, "ndjson").await, "{}\n{}\n");
+    // A header and two lines.
+    assert_eq!(text(&stand, sql, "csv").await.lines().count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn columns_of_the_same_name_are_told_apart() {
     let stand = stand().await;
     let sql = "select a.packets, b.packets from flows a join flows b on a.time = b.time \

@@ -2,6 +2,7 @@
 
 mod burst;
 mod follow;
+mod generated;
 mod ingest;
 mod memory;
 mod network;

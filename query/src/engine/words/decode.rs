@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _, DictionaryArray};
+use arrow::array::{ArrayRef, AsArray as _, DictionaryArray};
 use arrow::datatypes::{Int32Type, SchemaRef, UInt32Type};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -113,7 +113,7 @@ fn decode(
         let numbers = batch.column(*column).as_primitive_opt::<UInt32Type>();
         let numbers =
             numbers.ok_or_else(|| exec_datafusion_err!("a column of numbers has none"))?;
-        let (keys, values) = words.words(numbers.values(), |row| numbers.is_valid(row));
+        let (keys, values) = words.words(numbers);
         let values: ArrayRef = Arc::new(values);
         decoded[*column] = Arc::new(DictionaryArray::<Int32Type>::try_new(keys, values)?);
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::array::{Int32Array, StringArray, StringBuilder};
+use arrow::array::{Int32Array, StringArray, StringBuilder, UInt32Array};
 
 /// What a word takes besides its bytes, about: its places in the map and in the list.
 const WORD_BYTES: usize = 80;
@@ -70,27 +70,21 @@ impl Words {
     }
 
     /// The words that numbers stand for, each once, and where in them that of each number is.
-    pub(super) fn words(
-        &self,
-        numbers: &[u32],
-        valid: impl Fn(usize) -> bool,
-    ) -> (Int32Array, StringArray) {
+    pub(super) fn words(&self, numbers: &UInt32Array) -> (Int32Array, StringArray) {
         let list = self.list();
         let mut places = Places::new(list.words.len(), numbers.len());
         let mut words = StringBuilder::new();
         let mut count = 0;
-        let keys = numbers.iter().enumerate().map(|(row, &number)| {
-            if !valid(row) {
-                return None;
-            }
+        let mut key = |number: u32| {
             let place = places.of(number);
             if *place < 0 {
                 *place = count;
                 count += 1;
                 words.append_value(list.words.get(number as usize).map_or("", |word| word));
             }
-            Some(*place)
-        });
+            *place
+        };
+        let keys = numbers.iter().map(|number| number.map(&mut key));
         let keys: Int32Array = keys.collect();
         (keys, words.finish())
     }
@@ -148,7 +142,7 @@ mod tests {
         assert_eq!((numbers.as_slice(), bytes), ([0, 1, 0].as_slice(), 2 * (WORD_BYTES + 1)));
         let (numbers, bytes) = words.numbers(&StringArray::from(vec![Some("c"), None, Some("b")]));
         assert_eq!((numbers.as_slice(), bytes), ([2, 0, 1].as_slice(), WORD_BYTES + 1));
-        let (keys, values) = words.words(&[2, 0, 2, 1], |row| row != 1);
+        let (keys, values) = words.words(&vec![Some(2), None, Some(2), Some(1)].into());
         assert_eq!(keys, Int32Array::from(vec![Some(0), None, Some(0), Some(1)]));
         assert_eq!(values, StringArray::from(vec!["c", "b"]));
     }

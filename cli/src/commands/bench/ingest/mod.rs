@@ -8,14 +8,9 @@ mod through;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
-use arrow::ipc::writer::StreamWriter;
 use clap::Args;
-use weir_flow::schema::{FIXUPS, SCHEMA_VERSION, conform, stored_schema};
-use weir_flow::synthetic::{Synthetic, SyntheticOptions};
 
-/// Rows of a batch, as collectors send them.
-const BATCH_ROWS: usize = 4096;
-const HOUR_NS: i64 = 3_600_000_000_000;
+use super::generated::{Generated, export};
 
 #[derive(Debug, Args)]
 pub(crate) struct Ingest {
@@ -52,13 +47,14 @@ impl Ingest {
     }
 
     async fn measure(&self, directory: &Path) -> anyhow::Result<()> {
-        let batches = self.batches()?;
+        let batches: Vec<RecordBatch> =
+            Generated::of_the_last_hour(self.rows, self.rate)?.batches().collect();
         println!("### From Flight batches to durable Parquet\n");
         let weir = through::measure(&directory.join("through"), &batches).await?;
         let mut stored = vec![weir.stored()];
         if let Some(script) = &self.beside {
             let rows = directory.join("rows.arrows");
-            export(&rows, &batches)?;
+            export(std::fs::File::create(&rows)?, batches.iter().cloned())?;
             stored.extend(beside::measure(&self.python, script, &rows, directory).await?);
         }
         drop(batches);
@@ -76,32 +72,4 @@ impl Ingest {
         }
         Ok(())
     }
-
-    fn batches(&self) -> anyhow::Result<Vec<RecordBatch>> {
-        let mut synthetic = Synthetic::new(&SyntheticOptions::default());
-        let start_ns = last_hour_ns()?;
-        let span_ns = i64::try_from(BATCH_ROWS * 1_000_000_000 / self.rate.max(1))?;
-        let batches = (0..self.rows.div_ceil(BATCH_ROWS)).map(|index| {
-            let rows = BATCH_ROWS.min(self.rows - index * BATCH_ROWS);
-            synthetic.batch(rows, start_ns + index as i64 * span_ns, span_ns)
-        });
-        Ok(batches.collect())
-    }
-}
-
-/// The begin of the last hour that is over: flows of now, none of the future.
-fn last_hour_ns() -> anyhow::Result<i64> {
-    let now = i64::try_from(jiff::Timestamp::now().as_nanosecond())?;
-    Ok(now - now.rem_euclid(HOUR_NS) - HOUR_NS)
-}
-
-/// The rows for others, as an Arrow IPC stream of the columns that files have.
-fn export(path: &Path, batches: &[RecordBatch]) -> anyhow::Result<()> {
-    let file = std::io::BufWriter::new(std::fs::File::create(path)?);
-    let mut writer = StreamWriter::try_new(file, &stored_schema())?;
-    for batch in batches {
-        writer.write(&conform(batch, &stored_schema(), SCHEMA_VERSION, FIXUPS)?)?;
-    }
-    writer.finish()?;
-    Ok(())
 }

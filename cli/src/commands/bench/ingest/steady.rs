@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use weir_flow::synthetic::{Synthetic, SyntheticOptions};
 
-use super::last_hour_ns;
+use crate::commands::bench::generated::last_hour_ns;
 use crate::commands::bench::relay::{Relay, Stored};
 use crate::commands::bench::samples::Samples;
 use crate::commands::bench::usage::Resident;

@@ -5,14 +5,13 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
 use anyhow::{Context as _, ensure};
 use arrow::array::RecordBatch;
-use arrow::ipc::writer::StreamWriter;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use weir_flow::schema::{FIXUPS, SCHEMA_VERSION, conform, stored_schema};
 
 use super::answers::{Asked, Boards, Engine};
 use super::spec::Dialect;
+use crate::commands::bench::generated::export;
 
 /// The script, and what runs it.
 #[derive(Clone, Debug)]
@@ -57,7 +56,7 @@ impl Beside<'_> {
 
     fn load(&self, batches: impl Iterator<Item = RecordBatch>) -> anyhow::Result<String> {
         let (child, input) = self.start("load")?;
-        let sent = send(input, batches);
+        let sent = export(input, batches);
         let output = self.output(child)?;
         sent?;
         Ok(output)
@@ -92,17 +91,6 @@ impl Beside<'_> {
         ensure!(status.success(), "{} ended with {status}", self.script.file.display());
         Ok(String::from_utf8(stdout)?)
     }
-}
-
-/// The columns that files have, as an Arrow IPC stream.
-fn send(input: ChildStdin, batches: impl Iterator<Item = RecordBatch>) -> anyhow::Result<()> {
-    let input = std::io::BufWriter::new(input);
-    let mut writer = StreamWriter::try_new(input, &stored_schema())?;
-    for batch in batches {
-        writer.write(&conform(&batch, &stored_schema(), SCHEMA_VERSION, FIXUPS)?)?;
-    }
-    writer.finish()?;
-    Ok(())
 }
 
 fn one<T: DeserializeOwned>(line: &str) -> anyhow::Result<T> {

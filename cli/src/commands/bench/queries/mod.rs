@@ -10,19 +10,15 @@ mod weir;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use arrow::array::RecordBatch;
 use clap::Args;
-use weir_flow::synthetic::{Synthetic, SyntheticOptions};
 
+use super::generated::Generated;
 use super::relay::Relay;
 use answers::{Engine, difference};
 use beside::{Beside, Script};
 use spec::{Dialect, Spec, Values};
 use weir::{Running, Tricks, Weir};
 
-/// Rows of a batch, as collectors send them.
-const BATCH_ROWS: usize = 4096;
-const HOUR_NS: i64 = 3_600_000_000_000;
 /// What dashboards show.
 const DASHBOARD_NS: i64 = 900 * 1_000_000_000;
 
@@ -63,12 +59,12 @@ impl Queries {
 
     async fn measure(&self, directory: &Path) -> anyhow::Result<()> {
         drop_page_cache()?;
-        let start_ns = last_hour_ns()?;
+        let generated = Generated::of_the_last_hour(self.rows, self.rate)?;
         let spec = Spec::read()?;
 
         let relay = Relay::start(directory).await?;
         let feed = relay.feed("bench")?;
-        for batch in self.batches(start_ns) {
+        for batch in generated.batches() {
             feed.push(batch).await?;
         }
         feed.finish().await?;
@@ -84,7 +80,7 @@ impl Queries {
         };
         let running = weir.start().await?;
         let values = values(&running).await?;
-        let boards = self.boards(&running, start_ns).await?;
+        let boards = self.boards(&running, generated).await?;
         running.stop().await?;
 
         let queries = spec.queries(Dialect::Weir, &values);
@@ -116,9 +112,8 @@ impl Queries {
                 let directory = beside::directory(directory, dialect);
                 let other = Beside { script: &script, dialect, directory: directory.clone() };
                 let queries = spec.queries(dialect, &values);
-                let rows = self.batches(start_ns);
                 let measured = tokio::task::block_in_place(|| {
-                    other.measure(rows, &queries, &panels(dialect), self.rounds)
+                    other.measure(generated.batches(), &queries, &panels(dialect), self.rounds)
                 })?;
                 std::fs::remove_dir_all(&directory)?;
                 others.push(measured);
@@ -164,26 +159,14 @@ impl Queries {
         Ok(())
     }
 
-    /// The rows, made again at each call.
-    fn batches(&self, start_ns: i64) -> impl Iterator<Item = RecordBatch> + use<> {
-        let mut synthetic = Synthetic::new(&SyntheticOptions::default());
-        let (rows, rate) = (self.rows, self.rate.max(1));
-        let span_ns = (BATCH_ROWS * 1_000_000_000 / rate) as i64;
-        (0..rows.div_ceil(BATCH_ROWS)).map(move |index| {
-            let rows = BATCH_ROWS.min(rows - index * BATCH_ROWS);
-            synthetic.batch(rows, start_ns + index as i64 * span_ns, span_ns)
-        })
-    }
-
     /// What each dashboard is about: the namespaces in turn, and the last minutes.
-    async fn boards(&self, running: &Running, start_ns: i64) -> anyhow::Result<Vec<Values>> {
+    async fn boards(&self, running: &Running, generated: Generated) -> anyhow::Result<Vec<Values>> {
         let sql = "SELECT DISTINCT destination_namespace FROM flows \
                    WHERE destination_kind = 'pod' ORDER BY destination_namespace";
         let (_, rows) = running.ask(sql, Tricks::ALL).await?;
         let namespaces: Vec<String> = rows.into_iter().flatten().flatten().collect();
         ensure!(!namespaces.is_empty(), "no flow has a pod as destination");
-        let span_ns = self.rows as i64 * 1_000_000_000 / self.rate.max(1) as i64;
-        let from_ns = start_ns + span_ns - DASHBOARD_NS;
+        let from_ns = generated.end_ns() - DASHBOARD_NS;
         let values = namespaces.into_iter().cycle().take(self.dashboards).map(|namespace| {
             Values(vec![("namespace", namespace), ("from_ns", from_ns.to_string())])
         });
@@ -214,12 +197,6 @@ async fn values(running: &Running) -> anyhow::Result<Values> {
         ("port", port.clone()),
         ("address", address.clone()),
     ]))
-}
-
-/// The begin of the last hour that is over: flows of now, none of the future.
-fn last_hour_ns() -> anyhow::Result<i64> {
-    let now = i64::try_from(jiff::Timestamp::now().as_nanosecond())?;
-    Ok(now - now.rem_euclid(HOUR_NS) - HOUR_NS)
 }
 
 /// So that what is asked next comes from the disk.
