@@ -61,7 +61,7 @@ impl Csv {
 }
 
 /// Each value as JSON text.
-fn as_json(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+pub(super) fn as_json(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let alone = RecordBatch::try_from_iter_with_nullable([("", column.clone(), true)])?;
     let lines = write::<LineDelimited>(&alone)?;
     let values: StringArray = lines

@@ -3,10 +3,10 @@
 mod csv;
 mod encode;
 mod json;
+mod parquet_file;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -14,9 +14,6 @@ use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
 
 pub(crate) use encode::encode;
 pub(crate) use json::{lines, type_name};
@@ -25,10 +22,6 @@ use crate::catalog::completeness::Completeness;
 use crate::engine::Place;
 use crate::error::QueryError;
 
-/// How hard Parquet is compressed.
-const ZSTD_LEVEL: i32 = 1;
-/// A row group of Parquet that is so large is written.
-const ROW_GROUP_BYTES: usize = 16 << 20;
 /// Key of the completeness in the metadata of an Arrow stream's schema.
 pub(crate) const COMPLETENESS: &str = "weir.completeness";
 
@@ -118,7 +111,7 @@ pub(crate) enum Encoder {
     NdJson,
     Csv(csv::Csv),
     Arrow(Box<StreamWriter<Vec<u8>>>),
-    Parquet(Box<ArrowWriter<Vec<u8>>>),
+    Parquet(Box<parquet_file::ParquetFile>),
 }
 
 impl Encoder {
@@ -137,12 +130,8 @@ impl Encoder {
                 Self::Arrow(Box::new(StreamWriter::try_new(Vec::new(), &schema)?))
             }
             Format::Parquet => {
-                let schema = Arc::new(with_completeness(schema, completeness));
-                let level = ZstdLevel::try_new(ZSTD_LEVEL)?;
-                let properties =
-                    WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
-                let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties))?;
-                Self::Parquet(Box::new(writer))
+                let schema = with_completeness(schema, completeness);
+                Self::Parquet(Box::new(parquet_file::ParquetFile::new(&schema)?))
             }
         })
     }
@@ -154,7 +143,7 @@ impl Encoder {
             Self::NdJson => Ok(Bytes::new()),
             Self::Csv(csv) => csv.begin(),
             Self::Arrow(writer) => Ok(drain(writer)),
-            Self::Parquet(writer) => Ok(std::mem::take(writer.inner_mut()).into()),
+            Self::Parquet(parquet) => Ok(parquet.written()),
         }
     }
 
@@ -168,12 +157,9 @@ impl Encoder {
                 writer.write(batch)?;
                 Ok(drain(writer))
             }
-            Self::Parquet(writer) => {
-                writer.write(batch)?;
-                if writer.in_progress_size() > ROW_GROUP_BYTES {
-                    writer.flush()?;
-                }
-                Ok(std::mem::take(writer.inner_mut()).into())
+            Self::Parquet(parquet) => {
+                parquet.rows(batch)?;
+                Ok(parquet.written())
             }
         }
     }
@@ -189,9 +175,9 @@ impl Encoder {
                 writer.finish()?;
                 Ok(drain(writer))
             }
-            Self::Parquet(writer) => {
-                writer.finish()?;
-                Ok(std::mem::take(writer.inner_mut()).into())
+            Self::Parquet(parquet) => {
+                parquet.finish()?;
+                Ok(parquet.written())
             }
         }
     }

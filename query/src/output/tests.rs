@@ -1,3 +1,4 @@
+use arrow::array::AsArray as _;
 use arrow::ipc::reader::StreamReader;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
@@ -179,4 +180,17 @@ async fn parquet_of_all_columns() {
     assert!(
         names.contains(&"source_labels".to_owned()) && names.contains(&"connection_id".to_owned())
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn intervals_are_texts_in_parquet() {
+    let stand = stand().await;
+    let sql = "select interval '1 hour' as one, [interval '1 day', null] as many, 7 as n";
+    let file = stand.post(json!({"sql": sql, "format": "parquet"})).await.bytes().await.unwrap();
+    let mut reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let batch = reader.next().unwrap().unwrap();
+    let text =
+        |name: &str| batch.column_by_name(name).unwrap().as_string::<i32>().value(0).to_owned();
+    assert_eq!(text("one"), "1 hours");
+    assert_eq!(text("many"), "[\"1 days\",null]");
 }
