@@ -21,6 +21,17 @@ fn every_call_is_in_the_document_and_nothing_else() {
     assert_eq!(served.into_iter().collect::<BTreeSet<_>>(), documented);
 }
 
+#[test]
+fn the_file_that_clients_are_made_from_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+    let document = serde_json::to_string_pretty(&*DOCUMENT).unwrap() + "\n";
+    if std::env::var_os("WEIR_UPDATE").is_some() {
+        std::fs::write(path, &document).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(written, document, "run `WEIR_UPDATE=1 cargo test` to write {path} anew");
+}
+
 /// Asks, and notes what came.
 struct Asker {
     stand: Stand,
