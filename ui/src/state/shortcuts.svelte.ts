@@ -22,7 +22,8 @@ class Shortcuts {
   /** For the window's `keydown`. */
   press(event: KeyboardEvent): void {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key !== "Escape" && isTyping(event.target)) return;
+    // Seen from here, a key in a shadow root has the root's host as its target.
+    if (event.key !== "Escape" && isTyping(event.composedPath()[0] ?? event.target)) return;
     const key = event.shiftKey && /^[A-Z]$/.test(event.key) ? `Shift+${event.key}` : event.key;
     const now = Date.now();
     const two = now - this.#before.at < LONGEST_PAUSE_MS ? `${this.#before.key} ${key}` : "";
