@@ -5,6 +5,8 @@ const SLOW_MS = 1_000;
 export class Asked<T> {
   /** The last answer; it stays while the next one is on its way. */
   answer = $state.raw<T | null>(null);
+  /** When it came, in milliseconds since 1970. */
+  at = $state(0);
   /** Why the last question was not answered; null if it was. */
   problem = $state.raw<unknown>(null);
   running = $state(false);
@@ -24,6 +26,7 @@ export class Asked<T> {
       const answer = await call(asking.signal);
       if (this.#asking !== asking) return;
       this.answer = answer;
+      this.at = Date.now();
       this.problem = null;
     } catch (error) {
       if (this.#asking !== asking) return;
