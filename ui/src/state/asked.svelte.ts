@@ -12,8 +12,6 @@ export class Asked<T> {
   running = $state(false);
   /** Whether it runs for longer than people wait without a word. */
   slow = $state(false);
-  /** Whether the last question was cancelled by whoever asked it. */
-  cancelled = $state(false);
   #asking: AbortController | null = null;
   #timer = 0;
 
@@ -23,7 +21,6 @@ export class Asked<T> {
     const asking = new AbortController();
     this.#asking = asking;
     this.running = true;
-    this.cancelled = false;
     this.#timer = window.setTimeout(() => (this.slow = true), SLOW_MS);
     try {
       const answer = await call(asking.signal);
@@ -42,7 +39,7 @@ export class Asked<T> {
   cancel(): void {
     if (!this.running) return;
     this.#end();
-    this.cancelled = true;
+    this.problem = new Error("Cancelled.");
   }
 
   /** Ends what runs, without a word: nobody looks any more. */
