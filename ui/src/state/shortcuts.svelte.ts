@@ -1,5 +1,7 @@
 // Keys. Whoever is on the screen says which keys it takes; `?` lists those that are taken now.
 
+import { untrack } from "svelte";
+
 interface Shortcut {
   /** As `j`, `Shift+F`, `g g`, `Escape`. */
   keys: string;
@@ -15,7 +17,8 @@ class Shortcuts {
 
   /** Takes keys until the returned function is called; later ones win. */
   take(shortcuts: Shortcut[]): () => void {
-    this.taken = [...this.taken, ...shortcuts];
+    // An effect that takes keys does not depend on which ones others take.
+    this.taken = [...untrack(() => this.taken), ...shortcuts];
     return () => (this.taken = this.taken.filter((shortcut) => !shortcuts.includes(shortcut)));
   }
 
