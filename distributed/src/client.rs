@@ -20,13 +20,12 @@ use weir_query::remote::{Ran, Remote, Rows};
 
 use crate::MAX_MESSAGE_BYTES;
 use crate::error::DistributedError;
-use crate::job::{Job, gone};
+use crate::failure::gone;
+use crate::job::{Job, RUNS};
 use crate::tls::{ClusterTls, Tls};
 use crate::travel::{self, Packed};
 use crate::{reach, session};
 
-/// How often a plan is run again whose rows went away with an executor before any was fetched.
-const RUNS: usize = 3;
 /// How often fetching is tried again, and how long after.
 const FETCHES: u8 = 3;
 const FETCH_WAIT_MS: u64 = 200;
@@ -119,12 +118,14 @@ impl Remote for Sending {
             Packed::Stays(why) => return Ok(Ran::NotThere(why)),
         };
         let bytes_scanned = Arc::new(OnceLock::new());
+        let mut runs = 0;
+        let job = Job::finished(cluster, &plan, &mut runs).await?;
         let fetching = Fetching {
             cluster: cluster.clone(),
             schema: schema.clone(),
-            job: Job::finished(cluster, &plan).await?,
+            job,
             plan,
-            runs: 1,
+            runs,
             handed_on: false,
             rows: None,
             bytes_scanned: bytes_scanned.clone(),
@@ -170,9 +171,8 @@ impl Fetching {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "rows went away before they were fetched, running the query again");
-                    self.runs += 1;
                     self.rows = None;
-                    self.job = Job::finished(&self.cluster, &self.plan).await?;
+                    self.job = Job::finished(&self.cluster, &self.plan, &mut self.runs).await?;
                 }
             }
         }

@@ -2,7 +2,19 @@
 
 use weir_query::QueryError;
 
-use crate::job::gone;
+use crate::whole::BROKEN;
+
+/// How often the library may try a task or a stage, before it fails a job and says so.
+pub(crate) const TRIES: usize = 1;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Rows or tasks went away on the way: the plan may be handed in again.
+    Lost(String),
+    /// It would fail again.
+    Query(QueryError),
+}
 
 /// What stands before an error of the query itself.
 const MARK: &str = "runtime execution error: DataFusionError(";
@@ -15,9 +27,29 @@ const PREFIXES: [(&str, &str); 5] = [
     ("ArithmeticOverflow", "Arithmetic overflow: "),
 ];
 
-/// The error as the engine would have told it here.
-pub(crate) fn read(message: &str) -> QueryError {
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Self {
+        Self::Query(error)
+    }
+}
+
+/// The query cannot come to its end.
+pub(crate) fn gone(cause: &str) -> QueryError {
+    QueryError::Unavailable(format!("the query broke off ({cause}): ask again"))
+}
+
+/// Of a failed job.
+pub(crate) fn read(message: &str) -> Failure {
     let line = message.lines().next().unwrap_or_default();
+    let tried = format!(" failed {TRIES} times, ");
+    if line == BROKEN || line.contains(&tried) {
+        return Failure::Lost(line.to_owned());
+    }
+    Failure::Query(of_query(line))
+}
+
+/// The error as the engine would have told it here.
+fn of_query(line: &str) -> QueryError {
     if line.trim_end().ends_with("Cancelled") {
         return QueryError::OutOfMemory(
             "its rows on the way pass the limit `work_bytes` of an executor".into(),
@@ -72,7 +104,9 @@ mod tests {
     #[test]
     fn a_failure_says_whose_it_is() {
         let of = |cause: &str| {
-            read(&format!("Job failed due to stage 2 failed: Task failed due to {MARK}{cause})"))
+            of_query(&format!(
+                "Job failed due to stage 2 failed: Task failed due to {MARK}{cause})"
+            ))
         };
         let divided = of("Shared(External(ArrowError(DivideByZero)))").to_string();
         assert_eq!(divided, "Divide by zero error");
@@ -86,7 +120,19 @@ mod tests {
         assert!(matches!(memory, QueryError::OutOfMemory(text) if text == "9 bytes"));
         let file = of(r#"ObjectStore(NotFound { path: "a", source: Custom("gone") })"#);
         assert!(matches!(file, QueryError::Unavailable(_)));
-        assert!(matches!(read("no executors are left"), QueryError::Unavailable(_)));
-        assert!(matches!(read("Cancelled"), QueryError::OutOfMemory(_)));
+        assert!(matches!(of_query("no executors are left"), QueryError::Unavailable(_)));
+        assert!(matches!(of_query("Cancelled"), QueryError::OutOfMemory(_)));
+    }
+
+    #[test]
+    fn what_was_lost_may_be_asked_again() {
+        // As the library puts it (ballista-scheduler 55, state/execution_graph.rs).
+        let stage = "Job failed due to stage 3 failed: Stage 3 has failed 1 times, most recent failure reason: \"gone\"";
+        let task = "Job failed due to stage 1 failed: Task 0 in Stage 1 failed 1 times, fail the stage, most recent \
+             failure reason: \"Task failed due to IO error: broken pipe\"";
+        for message in [BROKEN, stage, task] {
+            assert!(matches!(read(message), Failure::Lost(_)), "{message}");
+        }
+        assert!(matches!(read("Cancelled"), Failure::Query(_)));
     }
 }

@@ -21,11 +21,14 @@ use weir_query::QueryError;
 
 use crate::MAX_MESSAGE_BYTES;
 use crate::client::Cluster;
-use crate::failure;
+use crate::failure::{self, Failure, gone};
 
 /// The first wait for a job's end; each is longer than the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(2);
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
+/// How often a plan is run whose rows or tasks went away, and how long after the last time.
+pub(crate) const RUNS: usize = 5;
+const RUN_WAIT: Duration = Duration::from_millis(200);
 
 /// A job. Dropping it ends it and removes its rows.
 #[derive(Debug)]
@@ -39,11 +42,27 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Runs a plan to its end.
+    /// Runs a plan to its end, anew if it loses something. Counts in `runs`, of at most [`RUNS`].
     pub(crate) async fn finished(
         cluster: &Arc<Cluster>,
         plan: &Arc<Vec<u8>>,
+        runs: &mut usize,
     ) -> Result<Self, QueryError> {
+        loop {
+            *runs += 1;
+            match Self::run(cluster, plan).await {
+                Ok(job) => return Ok(job),
+                Err(Failure::Query(error)) => return Err(error),
+                Err(Failure::Lost(cause)) if *runs >= RUNS => return Err(gone(&cause)),
+                Err(Failure::Lost(cause)) => {
+                    tracing::warn!(cause, runs, "a query broke off, running it again");
+                    tokio::time::sleep(RUN_WAIT).await;
+                }
+            }
+        }
+    }
+
+    async fn run(cluster: &Arc<Cluster>, plan: &Arc<Vec<u8>>) -> Result<Self, Failure> {
         let (sender, handed_in) = oneshot::channel();
         let submitting = Self::submit(cluster.clone(), plan.clone());
         // Nobody may leave between the job's begin and its number: it would run on.
@@ -85,7 +104,7 @@ impl Job {
         }
     }
 
-    async fn wait(&mut self) -> Result<(), QueryError> {
+    async fn wait(&mut self) -> Result<(), Failure> {
         let mut wait = FIRST_WAIT;
         loop {
             let asked = GetJobStatusParams { job_id: self.id.clone() };
@@ -98,8 +117,10 @@ impl Job {
                     return Ok(());
                 }
                 Some(Status::Failed(job)) => {
-                    self.ended = true;
-                    return Err(failure::read(&job.error));
+                    let failure = failure::read(&job.error);
+                    // What is left of a job that lost something may still run.
+                    self.ended = matches!(failure, Failure::Query(_));
+                    return Err(failure);
                 }
                 Some(Status::Queued(_) | Status::Running(_)) | None => {}
             }
@@ -155,9 +176,4 @@ fn away(address: &str, status: &tonic::Status) -> QueryError {
          without --distributed",
         status.message()
     ))
-}
-
-/// The query cannot come to its end.
-pub(crate) fn gone(cause: &str) -> QueryError {
-    QueryError::Unavailable(format!("the query broke off ({cause}): ask again"))
 }

@@ -22,6 +22,7 @@ mod slots;
 mod store;
 mod tls;
 mod travel;
+mod whole;
 mod work;
 
 pub use client::{Cluster, ClusterConfig};

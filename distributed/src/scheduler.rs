@@ -1,5 +1,5 @@
-//! The scheduler: takes plans, cuts them into stages, and gives their tasks to executors. Of a task that
-//! failed with its executor, or whose rows are gone with one, it makes another.
+//! The scheduler: takes plans, cuts them into stages, and gives their tasks to executors. Each task
+//! once: a job that loses one fails.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::gauge::Gauges;
 use crate::reach::Bound;
 use crate::slots::Slots;
 use crate::tls::{ClusterTls, Tls};
-use crate::{MAX_MESSAGE_BYTES, reach, session};
+use crate::{MAX_MESSAGE_BYTES, failure, reach, session, whole};
 
 type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
 
@@ -43,8 +43,6 @@ pub struct SchedulerConfig {
     pub tls: Option<ClusterTls>,
     /// An executor that says nothing for so long is gone. Default: 15 s.
     pub executor_timeout: Duration,
-    /// How often a task or a stage is tried before the query fails. Default: 4.
-    pub attempts: usize,
 }
 
 impl Default for SchedulerConfig {
@@ -55,7 +53,6 @@ impl Default for SchedulerConfig {
             open: false,
             tls: None,
             executor_timeout: Duration::from_secs(15),
-            attempts: 4,
         }
     }
 }
@@ -72,9 +69,6 @@ impl Scheduler {
     /// # Errors
     /// A setting is wrong, or the address cannot be bound.
     pub async fn bind(config: SchedulerConfig) -> Result<Self, DistributedError> {
-        if config.attempts == 0 {
-            return Err(DistributedError::Setting("`attempts` is 0: give at least 1".into()));
-        }
         let tls = config.tls.as_ref().map(Tls::load).transpose()?;
         let bound = reach::bind("plans", config.listen, config.open, tls.as_ref()).await?;
         let address = bound.address;
@@ -91,8 +85,8 @@ impl Scheduler {
             grpc_server_max_decoding_message_size: MAX_MESSAGE_BYTES,
             grpc_server_max_encoding_message_size: MAX_MESSAGE_BYTES,
             grpc_client_max_message_size: MAX_MESSAGE_BYTES,
-            task_max_failures: config.attempts,
-            stage_max_failures: config.attempts,
+            task_max_failures: failure::TRIES,
+            stage_max_failures: failure::TRIES,
             override_physical_codec: Some(Arc::new(Codec::default())),
             override_session_builder: Some(Arc::new(session::for_reading)),
             use_tls: tls.is_some(),
@@ -138,7 +132,9 @@ impl Scheduler {
     /// The listener fails.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), DistributedError> {
         let Bound { listener, door, .. } = self.bound;
+        let server = self.server.clone();
         tokio::select! {
+            () = whole::remove_abandoned(&server) => Ok(()),
             served = start_grpc_service_with_listener(listener, self.server) => Ok(served?),
             () = reach::guard([door]) => Ok(()),
             () = shutdown.cancelled() => Ok(()),

@@ -17,6 +17,8 @@ use ballista_scheduler::config::TaskDistributionPolicy;
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use tokio::sync::Mutex;
 
+use crate::whole;
+
 /// The library's state of a cluster, with a count of its own.
 pub(crate) struct Slots {
     inner: Arc<dyn ClusterState>,
@@ -90,8 +92,11 @@ impl ClusterState for Slots {
             }));
         }
         self.inner.unbind_tasks(count.freed(&running)).await?;
-        let tasks = self.inner.bind_schedulable_tasks(distribution, active_jobs, executors).await?;
+        let jobs = active_jobs.clone();
+        let mut tasks = self.inner.bind_schedulable_tasks(distribution, jobs, executors).await?;
+        // Those of jobs that fail now, too: they are free when the jobs are gone.
         count.give(&tasks);
+        whole::keep(&mut tasks, &active_jobs).await;
         Ok(tasks)
     }
 

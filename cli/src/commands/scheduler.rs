@@ -38,9 +38,6 @@ struct SchedulerSettings {
     /// An executor that says nothing for so long is gone [default: 15s].
     #[arg(long, value_name = "TIME")]
     executor_timeout: Option<Period>,
-    /// How often a task or a stage is tried before its query fails [default: 4].
-    #[arg(long, value_name = "TIMES")]
-    attempts: Option<usize>,
     /// Certificate, key and authority of the cluster; in the file only.
     #[arg(skip)]
     tls: Option<ClusterTls>,
@@ -80,7 +77,6 @@ impl SchedulerSettings {
             open: self.open.unwrap_or(default.open),
             tls: self.tls,
             executor_timeout: self.executor_timeout.map_or(default.executor_timeout, |time| time.0),
-            attempts: self.attempts.unwrap_or(default.attempts),
         }
     }
 }

@@ -61,25 +61,33 @@ impl Bed {
         let arguments = [&arguments[..], &["--executor-timeout", "3s"], &admin].concat();
         let scheduler = Service::start(directory, "scheduler", &arguments);
         let address = scheduler.door("scheduler").to_owned();
-        let executor = |number: usize| {
-            let name = format!("executor-{number}");
-            let work = directory.join(&name);
-            std::fs::create_dir(&work).unwrap();
-            let work = work.to_str().unwrap();
-            let arguments = ["executor", "--config", &config, "--store", &store, "--work", work];
-            let doors = ["--tasks", "127.0.0.1:0", "--rows", "127.0.0.1:0"];
-            let others = ["--scheduler", &address, "--heartbeat", "1s", "--threads", "2"];
-            let arguments = [&arguments[..], &doors, &others, &admin].concat();
-            Service::start(directory, &name, &arguments)
-        };
-        let executors = vec![executor(1), executor(2)];
         let client = reqwest::Client::builder().no_proxy().timeout(10 * PATIENCE).build().unwrap();
         let here = query(directory, &relay, "here", &access(), &[]);
         let tls = tls.map_or(String::new(), |tls| format!("distributed_tls: {tls}\n"));
         let distributed = ["--distributed", &address, "--distributed-parts", "4"];
         let there = query(directory, &relay, "there", &(access() + &tls), &distributed);
         let directory = directory.to_path_buf();
-        Self { here, there, executors, scheduler, relay, directory, client, runtime }
+        let executors = Vec::new();
+        let mut bed = Self { here, there, executors, scheduler, relay, directory, client, runtime };
+        bed.add_executor(1);
+        bed.add_executor(2);
+        bed
+    }
+
+    /// One more executor.
+    pub(crate) fn add_executor(&mut self, number: usize) {
+        let name = format!("executor-{number}");
+        let work = self.directory.join(&name);
+        std::fs::create_dir(&work).unwrap();
+        let config = self.directory.join("cluster.yaml");
+        let paths = [&config, &self.directory.join("store"), &work];
+        let [config, store, work] = paths.map(|path| path.to_str().unwrap());
+        let arguments = ["executor", "--config", config, "--store", store, "--work", work];
+        let doors = ["--tasks", "127.0.0.1:0", "--rows", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let scheduler = self.scheduler.door("scheduler");
+        let others = ["--scheduler", scheduler, "--heartbeat", "1s", "--threads", "2"];
+        let arguments = [&arguments[..], &doors, &others].concat();
+        self.executors.push(Service::start(&self.directory, &name, &arguments));
     }
 
     /// One more query service that sends its queries to the cluster, with settings of its own.
@@ -119,6 +127,11 @@ impl Bed {
         let why = &answer_there["not_distributed_because"];
         assert_eq!(answer_there["distributed"], json!(true), "{sql}: {why}");
         there
+    }
+
+    /// What a process has logged.
+    pub(crate) fn log_of(&self, name: &str) -> String {
+        std::fs::read_to_string(self.directory.join(format!("{name}.log"))).unwrap()
     }
 
     /// A number of a process's metrics.

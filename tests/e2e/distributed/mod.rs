@@ -175,19 +175,25 @@ fn nothing_runs(bed: &Bed) {
 
 fn an_executor_killed_in_the_middle_changes_nothing(mut bed: Bed, benchmark: &[String]) {
     let (expected, _) = bed.rows(&bed.here, ROOT, LONG);
-    let victim = bed.executors.remove(0);
-    let began = Instant::now();
-    let (rows, answer) = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| bed.rows(&bed.there, ROOT, LONG));
-        bed.wait_until_busy(&victim);
-        std::thread::sleep(Duration::from_millis(300));
-        assert!(!asking.is_finished(), "the query was over before the executor was killed");
-        victim.kill();
-        asking.join().unwrap()
-    });
-    assert_eq!(rows, expected);
-    assert_eq!(answer["distributed"], json!(true));
-    assert!(began.elapsed() > Duration::from_secs(1), "nothing was done again");
+    // While it reads, while it joins, and later.
+    for (number, after_ms) in [(3, 0), (4, 100), (5, 300), (6, 800)] {
+        let victim = bed.executors.remove(0);
+        let began = Instant::now();
+        let (rows, answer) = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| bed.rows(&bed.there, ROOT, LONG));
+            bed.wait_until_busy(&victim);
+            std::thread::sleep(Duration::from_millis(after_ms));
+            assert!(!asking.is_finished(), "the query was over before the executor was killed");
+            victim.kill();
+            asking.join().unwrap()
+        });
+        assert_eq!(rows, expected, "killed after {after_ms} ms");
+        assert_eq!(answer["distributed"], json!(true));
+        assert!(began.elapsed() > Duration::from_secs(1), "nothing was done again");
+        bed.add_executor(number);
+    }
+    assert!(bed.log_of("there").contains("running it again"), "nothing was lost");
+    nothing_runs(&bed);
     for sql in benchmark {
         bed.both(ROOT, sql);
     }
