@@ -15,6 +15,7 @@ help:
 
 demo:
 	scripts/setup demo
+	scripts/ui
 	scripts/cargo build --profile quick --locked --bin weir
 	mkdir -p bin
 	cp --force $(TARGET)/quick/weir bin/weir
@@ -26,6 +27,7 @@ test:
 
 build:
 	scripts/setup build
+	scripts/ui
 	scripts/cargo build --release --locked --bin weir
 	mkdir -p bin
 	cp --force $(TARGET)/release/weir bin/weir
@@ -45,8 +47,9 @@ bench: build
 lint:
 	scripts/setup test
 	scripts/tidy
+	scripts/ui run check
 	scripts/cargo fmt --all -- --check
 	scripts/cargo clippy --workspace --all-targets --locked -- -D warnings
 
 clean:
-	rm -rf bin $(TARGET)
+	rm -rf bin ui/dist/app ui/dist/sources ui/node_modules $(TARGET)

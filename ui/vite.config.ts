@@ -7,7 +7,7 @@ const service = process.env.WEIR_HTTP ?? "http://127.0.0.1:8080";
 export default defineConfig({
   plugins: [svelte()],
   // Small images as `data:` would need a wider content security policy.
-  build: { assetsInlineLimit: 0, modulePreload: { polyfill: false }, target: "es2023" },
+  build: { outDir: "dist/app", assetsInlineLimit: 0, modulePreload: { polyfill: false }, target: "es2023" },
   server: { proxy: { "/api": service, "/openapi.json": service } },
   resolve: process.env.VITEST ? { conditions: ["browser"] } : undefined,
   test: { environment: "jsdom", include: ["src/**/*.test.ts"] },

@@ -57,7 +57,7 @@ async fn nobody_comes_in_without_a_token() {
         assert_eq!(code, 401, "{path}: {text}");
         assert!(text.contains("Bearer"), "{text}");
     }
-    for path in ["/healthz", "/readyz", "/"] {
+    for path in ["/healthz", "/readyz", "/", "/api", "/icon.svg"] {
         assert_eq!(stand.get(path).await.0, 200, "{path}");
     }
     let (code, body) = ask(&stand, "guessed-by-somebody", "select 1").await;

@@ -9,6 +9,7 @@ mod cluster;
 mod counters;
 mod demo;
 mod distributed;
+mod doors;
 mod explain;
 mod intervals;
 mod killed;

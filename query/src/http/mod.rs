@@ -69,6 +69,7 @@ type Route = (Method, &'static str, MethodRouter<Arc<App>>);
 fn routes() -> Vec<Route> {
     let own = [
         (Method::GET, "/", get(pages::landing)),
+        (Method::GET, "/api", get(pages::calls)),
         (Method::GET, "/healthz", get(pages::healthy)),
         (Method::GET, "/readyz", get(pages::ready)),
         (Method::GET, "/metrics", get(pages::metrics)),
@@ -109,11 +110,11 @@ pub(crate) fn router(app: Arc<App>, loopback: bool) -> Router {
     let with = |router: Router<Arc<App>>, (_, path, answer): Route| router.route(path, answer);
     let inner = routes().into_iter().fold(Router::new(), with);
     let inner = inner
-        .fallback(async |uri: Uri| ApiError::no_such_path(uri.path()))
+        .fallback(pages::other)
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
             ApiError::method(&method, uri.path())
         })
-        .layer(middleware::from_fn_with_state(app.clone(), who::find));
+        .route_layer(middleware::from_fn_with_state(app.clone(), who::find));
     let mut router = open_routes().into_iter().fold(inner, with).with_state(app);
     if loopback {
         router = router.layer(middleware::from_fn(host::only_loopback));

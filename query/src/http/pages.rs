@@ -1,23 +1,53 @@
-//! The small pages: landing, schema, health, metrics.
+//! The small pages: the web UI's, the list of calls, schema, health, metrics.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use weir_flow::schema::tables;
 use weir_service::admin::OPENMETRICS;
 
-use super::App;
+use super::error::ApiError;
+use super::{App, who};
 use crate::catalog::FLOWS;
 use crate::filter::{filterable, names};
+use crate::metrics::Door;
 use crate::output::type_name;
+use crate::serve::Peer;
 
-pub(super) async fn landing() -> Html<&'static str> {
+/// To a browser the web UI, if it was built; to others, and without it, the list of calls.
+pub(super) async fn landing(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let page = weir_ui::answer(&method, &uri, &headers).map(|page| page.map(Body::from));
+    page.unwrap_or_else(|| calls_page().into_response())
+}
+
+pub(super) async fn calls() -> Response {
+    calls_page().into_response()
+}
+
+fn calls_page() -> Html<&'static str> {
     Html(include_str!("landing.html"))
+}
+
+/// What no call answers: the web UI's files and pages, for whoever asks, or that there is no such path.
+pub(super) async fn other(
+    State(app): State<Arc<App>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+) -> Response {
+    let headers = request.headers();
+    if let Some(page) = weir_ui::answer(request.method(), request.uri(), headers) {
+        return page.map(Body::from);
+    }
+    match who::admit(&app, Door::Http, headers, &peer).await {
+        Ok(_) => ApiError::no_such_path(request.uri().path()).into_response(),
+        Err(denied) => ApiError::unauthenticated(denied.to_string()).into_response(),
+    }
 }
 
 pub(super) async fn schema() -> Json<Value> {

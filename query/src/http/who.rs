@@ -22,7 +22,7 @@ use crate::serve::Peer;
 /// The cookie that a browser keeps its token in.
 pub(super) const COOKIE_NAME: &str = "weir_token";
 /// What everybody may read: whether the service lives, and the pages that ask for a token.
-const OPEN: [&str; 3] = ["/healthz", "/readyz", "/"];
+const OPEN: [&str; 4] = ["/healthz", "/readyz", "/", "/api"];
 
 /// Whoever sent the request.
 #[derive(Clone, Debug)]

@@ -343,32 +343,6 @@ async fn what_no_client_sends_is_refused() {
             text(&answer)
         );
     }
-    // As random as it is the same each time.
-    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-    for round in 0..200 {
-        let mut bytes = if round % 2 == 0 { startup() } else { Vec::new() };
-        for at in 0..(round * 7) % 301 {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            let byte = seed.to_le_bytes()[3];
-            bytes.push(if at % 5 == 0 {
-                b"QPBDECSHXp\0\0\0"[usize::from(byte) % 13]
-            } else if at % 5 < 4 {
-                0
-            } else {
-                byte % 32
-            });
-        }
-        let mut stream = TcpStream::connect(stand.postgres).await.unwrap();
-        let _ = stream.write_all(&bytes).await;
-        let _ = stream.shutdown().await;
-        let mut answer = Vec::new();
-        tokio::time::timeout(Duration::from_secs(15), stream.read_to_end(&mut answer))
-            .await
-            .unwrap()
-            .ok();
-    }
     let (printed, _) = psql(&stand, &["-At", "-c", "select count(*) from flows"]).await;
     assert_eq!(printed, "60\n");
 }

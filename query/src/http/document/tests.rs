@@ -90,6 +90,7 @@ async fn answers_are_what_the_document_says() {
     let mut asker = Asker { stand, samples: vec![] };
     for path in [
         "/",
+        "/api",
         "/healthz",
         "/readyz",
         "/metrics",
