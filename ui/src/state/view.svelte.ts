@@ -20,9 +20,16 @@ class View {
   }
 
   get verdicts(): VerdictName[] {
-    const named = location.get("verdicts");
-    if (named === "") return DEFAULT_VERDICTS;
-    return VERDICTS.filter((verdict) => named.split(",").includes(verdict));
+    const named = location.get("verdicts").split(",");
+    const known = VERDICTS.filter((verdict) => named.includes(verdict));
+    return known.length === 0 ? DEFAULT_VERDICTS : known;
+  }
+
+  /** What the address says and nobody knows. */
+  get unknown(): string[] {
+    const named = location.get("verdicts").split(",");
+    const others = named.filter((name) => name !== "" && !VERDICTS.some((verdict) => verdict === name));
+    return others.map((name) => `verdicts=${name}`);
   }
 
   /** `1h`, `7d` ago, or RFC 3339. */
@@ -37,8 +44,13 @@ class View {
 
   /** The filter to ask with: text and verdicts. */
   get query(): string {
+    return this.queryOf(this.filter);
+  }
+
+  /** Likewise, of another text. */
+  queryOf(filter: string): string {
     const all = this.verdicts.length === VERDICTS.length;
-    return all ? this.filter : and(this.filter, oneOf("verdict", this.verdicts));
+    return all ? filter : and(filter, oneOf("verdict", this.verdicts));
   }
 
   /** What every call about flows is asked with. */
