@@ -18,7 +18,7 @@ const DOORS: [&str; 8] = [
     "127.0.0.1:0",
 ];
 
-fn start(directory: &std::path::Path, name: &str) -> Service {
+pub(crate) fn start(directory: &std::path::Path, name: &str) -> Service {
     let data = directory.join(format!("{name}-data"));
     let mut arguments = vec!["demo", "--data-dir", data.to_str().unwrap(), "--exit-after", "5m"];
     arguments.extend(DOORS);

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bench;
+mod browser;
 mod chaos;
 mod churn;
 mod cluster;
@@ -14,6 +15,7 @@ mod explain;
 mod intervals;
 mod killed;
 mod logging;
+mod made_up;
 mod modes;
 mod random;
 mod restart;

@@ -3,17 +3,11 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use weir_collector::join::Joined;
-use weir_collector::ledger::{Class, Tally};
-use weir_collector::uplink::{OutboxHandle, Uplink};
 use weir_flow::synthetic::{Synthetic, SyntheticOptions};
-use weir_flow::wire::CollectorStatus;
 
+use crate::made_up;
 use crate::weir::{PATIENCE, Service, wait_for};
 
 /// Who sees everything, and may end queries.
@@ -208,25 +202,9 @@ fn sha256(secret: &str) -> String {
     output.split_whitespace().next().unwrap().to_owned()
 }
 
-/// Brings the rows to the relay and waits until it has them.
+/// Brings the rows to the relay.
 async fn feed(relay: &str) {
-    let outbox = OutboxHandle::new(256 << 20);
-    let status = CollectorStatus { node: "made-up".into(), ..CollectorStatus::default() };
-    let uplink = Uplink {
-        relay: format!("http://{relay}").parse().unwrap(),
-        collector: "synthetic/made-up".into(),
-        outbox: outbox.clone(),
-        status: Arc::new(move || status.clone()),
-        connected: Arc::new(|_| {}),
-    };
-    let done = CancellationToken::new();
-    let sending = tokio::spawn(uplink.run(done.clone(), Duration::MAX));
     let options = SyntheticOptions { pods: 600, workloads: 120, ..SyntheticOptions::default() };
     let batches = Synthetic::new(&options).steps(BATCH_ROWS, BEGIN_NS, BATCH_NS);
-    for batch in batches.take(BATCHES) {
-        let tally = Tally { rows: BATCH_ROWS as u64, ..Tally::default() };
-        outbox.push(&Joined { batch, class: Class::Denies, tally }).unwrap();
-    }
-    done.cancel();
-    sending.await.unwrap();
+    made_up::bring(relay, batches.take(BATCHES)).await;
 }

@@ -3,19 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
-use weir_collector::join::Joined;
-use weir_collector::ledger::{Class, Tally};
-use weir_collector::uplink::{OutboxHandle, Uplink};
 use weir_flow::synthetic::{Synthetic, SyntheticOptions};
-use weir_flow::wire::CollectorStatus;
 
 use super::CASES;
+use crate::made_up;
 use crate::random::{Random, seed};
 use crate::weir::{PATIENCE, Service, wait_for};
 
@@ -238,15 +234,6 @@ fn status_bytes(pid: u32, key: &str) -> u64 {
 
 /// Brings rows to the relay as a collector does: those that it stores first, then those that it holds.
 async fn feed(ingest: &str) {
-    let outbox = OutboxHandle::new(16 << 20);
-    let status = CollectorStatus { cluster: "made-up".into(), ..CollectorStatus::default() };
-    let uplink = Uplink {
-        relay: format!("http://{ingest}").parse().unwrap(),
-        collector: "made-up/node".into(),
-        outbox: outbox.clone(),
-        status: Arc::new(move || status.clone()),
-        connected: Arc::new(|_| {}),
-    };
     let options = SyntheticOptions {
         nodes: 3,
         namespaces: 3,
@@ -256,13 +243,6 @@ async fn feed(ingest: &str) {
         ..SyntheticOptions::default()
     };
     let mut synthetic = Synthetic::new(&options);
-    let end = CancellationToken::new();
-    let sending = tokio::spawn(uplink.run(end.clone(), Duration::MAX));
-    for rows in ROWS {
-        let batch = synthetic.batch(rows, BEGIN_NS, 60_000_000_000);
-        let tally = Tally { rows: rows as u64, ..Tally::default() };
-        outbox.push(&Joined { batch, class: Class::Denies, tally }).unwrap();
-    }
-    end.cancel();
-    sending.await.unwrap();
+    let batches = ROWS.map(|rows| synthetic.batch(rows, BEGIN_NS, 60_000_000_000));
+    made_up::bring(ingest, batches.into_iter()).await;
 }

@@ -1,0 +1,39 @@
+//! Rows that no cluster has seen, brought to a relay the way a collector brings them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use tokio_util::sync::CancellationToken;
+use weir_collector::join::Joined;
+use weir_collector::ledger::{Class, Tally};
+use weir_collector::uplink::{OutboxHandle, Uplink};
+use weir_flow::wire::CollectorStatus;
+
+/// Bytes that wait for the relay; more than any test brings.
+const OUTBOX_BYTES: usize = 256 << 20;
+
+/// Brings batches to the relay at `ingest` and waits until it has acknowledged all.
+pub(crate) async fn bring(ingest: &str, batches: impl Iterator<Item = RecordBatch>) {
+    let outbox = OutboxHandle::new(OUTBOX_BYTES);
+    let status = CollectorStatus {
+        cluster: "made-up".into(),
+        node: "made-up".into(),
+        ..CollectorStatus::default()
+    };
+    let uplink = Uplink {
+        relay: format!("http://{ingest}").parse().unwrap(),
+        collector: "made-up/node".into(),
+        outbox: outbox.clone(),
+        status: Arc::new(move || status.clone()),
+        connected: Arc::new(|_| {}),
+    };
+    let end = CancellationToken::new();
+    let sending = tokio::spawn(uplink.run(end.clone(), Duration::MAX));
+    for batch in batches {
+        let tally = Tally { rows: batch.num_rows() as u64, ..Tally::default() };
+        outbox.push(&Joined { batch, class: Class::Denies, tally }).unwrap();
+    }
+    end.cancel();
+    sending.await.unwrap();
+}
