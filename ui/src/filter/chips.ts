@@ -120,7 +120,8 @@ function numeric(value: string): FieldValue {
   return /^(0|[1-9]\d{0,14})$/.test(value) ? Number(value) : value;
 }
 
-function isOf(part: Part, field: string): boolean {
+/** Whether a part compares a field. */
+export function isOf(part: Part, field: string): boolean {
   return part.comparison !== undefined && plainName(part.comparison.field) === plainName(field);
 }
 

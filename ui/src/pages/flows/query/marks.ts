@@ -14,8 +14,8 @@ export interface Piece {
 type Answer = Schemas["FilterAnswer"];
 
 export function pieces(text: string, checked: Answer | undefined): Piece[] {
-  const errors = checked?.error ? [rangeOf(text, checked.error)] : [];
-  const warnings = (checked?.warnings ?? []).map((place) => rangeOf(text, place));
+  const errors = checked?.error ? [visible(text, checked.error)] : [];
+  const warnings = (checked?.warnings ?? []).map((place) => visible(text, place));
   const all = tokens(text);
   const kinds = all.map((token, index) => {
     const isField = token.kind === "word" && all[index + 1]?.kind === "operator";
@@ -31,4 +31,10 @@ export function pieces(text: string, checked: Answer | undefined): Piece[] {
     const problem = has(errors, from) ? "error" : has(warnings, from) ? "warning" : undefined;
     return { text: text.slice(from, sorted[index + 1]), kind, problem };
   });
+}
+
+/** What is missing at an end is shown at the character before. */
+function visible(text: string, place: Schemas["Place"]): Range {
+  const { from, to } = rangeOf(text, place);
+  return from < to ? { from, to } : { from: Math.max(from - 1, 0), to };
 }

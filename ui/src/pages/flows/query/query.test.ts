@@ -16,9 +16,10 @@ describe("the text of a filter", () => {
 
   it("may end where the problem begins", () => {
     const error = { line: 1, column: 3, end: 4, message: "" };
-    expect(pieces("a=", { ok: false, sql: null, warnings: [], error }).map(({ text }) => text)).toEqual([
-      "a",
-      "=",
+    const found = pieces("a=", { ok: false, sql: null, warnings: [], error });
+    expect(found.map(({ text, problem }) => [text, problem])).toEqual([
+      ["a", undefined],
+      ["=", "error"],
     ]);
     expect(pieces("", undefined)).toEqual([]);
   });
