@@ -1,7 +1,11 @@
 //! A query service with access control on, over rows whose names are what nobody should call anything.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array};
+use arrow::record_batch::RecordBatch;
+use weir_flow::schema::sent_schema;
 use weir_flow::synthetic::{Synthetic, SyntheticOptions};
 use weir_flow::{Flow, FlowBuilder};
 
@@ -51,7 +55,7 @@ impl Bed {
         for flow in rows() {
             builder.append(&flow);
         }
-        let batch = builder.finish();
+        let batch = sent(&builder.finish());
         runtime.block_on(made_up::bring(relay.door("ingest"), std::iter::once(batch)));
         let (settings, state) = (path.join("query.yaml"), path.join("state"));
         std::fs::write(&settings, access()).unwrap();
@@ -65,6 +69,22 @@ impl Bed {
         wait_for("the query service to have the rows", ready);
         Self { query, _relay: relay, _directory: directory }
     }
+}
+
+/// The rows as collectors send them: lists and maps are values of dictionaries.
+fn sent(batch: &RecordBatch) -> RecordBatch {
+    let schema = sent_schema();
+    let rows = i32::try_from(batch.num_rows()).unwrap();
+    let as_sent = |(wanted, column): (_, &ArrayRef)| {
+        if wanted == column.data_type() {
+            return column.clone();
+        }
+        let keys = Int32Array::from_iter_values(0..rows);
+        Arc::new(DictionaryArray::new(keys, column.clone())) as ArrayRef
+    };
+    let wanted = schema.fields().iter().map(|field| field.data_type());
+    let columns = wanted.zip(batch.columns()).map(as_sent).collect();
+    RecordBatch::try_new(schema.clone(), columns).unwrap()
 }
 
 fn rows() -> Vec<Flow> {
