@@ -3,8 +3,9 @@
 import type { Clause, DirectionWord, EntryTrace, PolicyTrace, RuleTrace } from "../../api/explanation";
 import { locate, nearest, type Located, type Step } from "./locate";
 
-/** `decides`: because of this line it is as it is; else whether a condition on the line holds. */
-export type Sign = "decides" | "failed" | "matched";
+/** `decides`: because of this line it is as it is; `failed` and `matched`: whether a condition on it holds;
+ * `warned`: it looks wrong. */
+export type Sign = "decides" | "failed" | "matched" | "warned";
 
 export interface Mark {
   sign: Sign;
@@ -17,12 +18,14 @@ export interface Marked {
   marks: Map<number, Mark>;
 }
 
-const STRENGTH: Record<Sign, number> = { decides: 2, failed: 1, matched: 0 };
+/** Says something of the line on which a field, or what is around it, begins. */
+export type Marking = (path: Step[], sign: Sign, note: string) => void;
 
-export function marked(text: string, policy: PolicyTrace, direction: DirectionWord): Marked {
-  const located = locate(text);
-  const marks = new Map<number, Mark>();
-  const mark = (path: Step[], sign: Sign, note: string) => {
+const STRENGTH: Record<Sign, number> = { decides: 3, failed: 2, warned: 1, matched: 0 };
+
+/** What is said of one line by several comes together: the strongest sign and all notes. */
+export function marking(located: Located, marks: Map<number, Mark>): Marking {
+  return (path, sign, note) => {
     const line = nearest(located, path)?.first;
     if (line === undefined) return;
     const known = marks.get(line);
@@ -32,6 +35,12 @@ export function marked(text: string, policy: PolicyTrace, direction: DirectionWo
       if (note !== "" && !known.notes.includes(note)) known.notes.push(note);
     }
   };
+}
+
+export function marked(text: string, policy: PolicyTrace, direction: DirectionWord): Marked {
+  const located = locate(text);
+  const marks = new Map<number, Mark>();
+  const mark = marking(located, marks);
   for (const clause of policy.subject) {
     mark(subject(located, policy, clause), clause.matched ? "matched" : "failed", clause.text);
   }
@@ -63,8 +72,6 @@ export function ordinal(index: number): string {
 
 const ENDINGS: Record<number, string> = { 1: "st", 2: "nd", 3: "rd" };
 const VERBS: Record<RuleTrace["action"], string> = { Allow: "allows", Deny: "denies", Pass: "hands on" };
-
-type Marking = (path: Step[], sign: Sign, note: string) => void;
 
 /** Where a clause about the policy's own pods is written. */
 function subject(located: Located, policy: PolicyTrace, clause: Clause): Step[] {
@@ -103,7 +110,7 @@ function portsField(located: Located, at: Step[]): string {
 }
 
 /** The entry of `policyTypes`, or the rules that stand for it where there is none. */
-function typeOf(located: Located, direction: DirectionWord): Step[] {
+export function typeOf(located: Located, direction: DirectionWord): Step[] {
   const path = ["spec", "policyTypes"];
   const word = direction === "ingress" ? "Ingress" : "Egress";
   for (let index = 0; index < located.count(path); index += 1) {

@@ -37,6 +37,7 @@ export const SIGNS: Record<Sign | "none", { shape: string; text: string }> = {
   decides: { shape: "●", text: "decides" },
   matched: { shape: "✓", text: "holds" },
   failed: { shape: "✕", text: "fails" },
+  warned: { shape: "△", text: "warning" },
   none: { shape: "·", text: "" },
 };
 
