@@ -6,7 +6,8 @@ export interface PolicyRule {
   kind: string;
   namespace: string;
   name: string;
-  rule: string;
+  /** Of its rules, from 0; null where the policy as a whole decided. */
+  rule: number | null;
 }
 
 export type Labels = Record<string, string>;
