@@ -68,6 +68,7 @@ impl Both {
         let query = Query::bind(QueryConfig {
             http: "127.0.0.1:0".parse().unwrap(),
             grpc: "127.0.0.1:0".parse().unwrap(),
+            postgres: "127.0.0.1:0".parse().unwrap(),
             relays: vec![format!("unix://{}", socket.display())],
             store: store.path().into(),
             limits: Limits { threads: 2, ..Limits::default() },

@@ -417,6 +417,7 @@ async fn wrong_settings_are_named() {
     let good = QueryConfig {
         http: "127.0.0.1:0".parse().unwrap(),
         grpc: "127.0.0.1:0".parse().unwrap(),
+        postgres: "127.0.0.1:0".parse().unwrap(),
         store: directory.path().into(),
         ..QueryConfig::default()
     };
@@ -438,6 +439,7 @@ async fn the_service_stops_when_told_even_while_it_answers() {
     let config = QueryConfig {
         http: "127.0.0.1:0".parse().unwrap(),
         grpc: "127.0.0.1:0".parse().unwrap(),
+        postgres: "127.0.0.1:0".parse().unwrap(),
         store: directory.path().into(),
         relays: vec!["http://127.0.0.1:1".into()],
         limits: Limits { threads: 1, ..Limits::default() },
