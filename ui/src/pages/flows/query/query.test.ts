@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { pieces } from "./marks";
-import { matching } from "./names.svelte";
+import { matching } from "../../../filter/names";
 
 describe("the text of a filter", () => {
   it("is cut where tokens and problems are, and nothing is lost", () => {

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { preferences } from "../../../state/preferences.svelte";
+import { preferences } from "./preferences.svelte";
 import { bounds, label, milliseconds, shifted, typed, widened } from "./range";
 
 const now = Date.parse("2026-11-29T12:00:00Z");

@@ -1,9 +1,9 @@
 // What can be completed: fields, keys of labels, values in the data of the time that is looked at.
 
-import { get, post, type Schemas } from "../../../api/client";
-import type { FieldValue } from "../../../filter/edit";
-import type { Context } from "../../../filter/suggest";
-import { view } from "../../../state/view.svelte";
+import { get, post, type Schemas } from "../api/client";
+import type { FieldValue } from "./edit";
+import type { Context } from "./suggest";
+import { view } from "../state/view.svelte";
 
 export interface Suggestion {
   value: FieldValue;
