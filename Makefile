@@ -40,6 +40,7 @@ bench: build
 	bin/weir bench rows
 	bin/weir bench ingest --python $(CACHE)/python/bin/python --beside benches/engines.py
 	$(AS_ROOT) bin/weir bench queries --python $(CACHE)/python/bin/python --beside benches/queries.py
+	bin/weir bench pages --browser scripts/ui
 	$(AS_ROOT) bin/weir bench follow
 	$(AS_ROOT) bin/weir bench memory
 	$(AS_ROOT) bin/weir bench burst

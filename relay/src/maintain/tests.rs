@@ -51,7 +51,13 @@ async fn flush(store: &Store, flushes: std::ops::Range<u64>) -> Manifest {
             next.files.extend(new.iter().cloned());
             Some(next)
         };
-        manifest = store.change(&manifest, |_| false, add).await.unwrap().unwrap();
+        // Others may have built on it by the time one looks, and merged it.
+        let is_done = |base: &Manifest| {
+            let is_new = |path: &str| new.iter().any(|file| file.path == path);
+            base.files.iter().any(|file| is_new(&file.path))
+                || base.removed.iter().any(|removed| is_new(&removed.path))
+        };
+        manifest = store.change(&manifest, is_done, add).await.unwrap().unwrap();
     }
     manifest
 }

@@ -8,6 +8,7 @@ mod memory;
 mod network;
 mod node;
 mod packets;
+mod pages;
 mod policy;
 mod queries;
 mod relay;
@@ -39,6 +40,9 @@ pub(crate) enum Bench {
     /// Milliseconds of queries over 20,000,000 flows, of many dashboards at once, and memory; others
     /// with the same rows beside it. Needs root.
     Queries(queries::Queries),
+    /// Milliseconds until the web UI shows something, frames of a scroll, memory of the page, over many
+    /// stored flows while more arrive.
+    Pages(pages::Pages),
     /// Milliseconds from a denied packet until whoever follows has its row, at several rates. Needs
     /// root.
     Follow(follow::Follow),
@@ -57,6 +61,7 @@ impl Bench {
             Self::Rows => rows::run()?,
             Self::Ingest(ingest) => ingest.run().await?,
             Self::Queries(queries) => queries.run().await?,
+            Self::Pages(pages) => pages.run().await?,
             Self::Follow(follow) => follow.run().await?,
             Self::Memory(memory) => memory.run().await?,
             Self::Burst(burst) => burst.run().await?,
