@@ -79,7 +79,7 @@ function command(field: string, value: string | number, about: string): Command 
     const path = FILTERED.includes(location.path) ? location.path : "/";
     location.go(location.with({ filter, selected: undefined }, path));
   };
-  return { kind: field, title: String(value), about, run };
+  return { kind: "is", title: String(value), about, run };
 }
 
 /** Those that have every word, the ones whose title begins with the first word before the others. */
