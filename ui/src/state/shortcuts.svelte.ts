@@ -25,6 +25,8 @@ class Shortcuts {
   /** For the window's `keydown`. */
   press(event: KeyboardEvent): void {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+    // While a dialog is open, keys are its own: Escape closes it and nothing behind it.
+    if (document.querySelector("dialog[open]")) return;
     // Seen from here, a key in a shadow root has the root's host as its target.
     if (event.key !== "Escape" && isTyping(event.composedPath()[0] ?? event.target)) return;
     const key = event.shiftKey && /^[A-Z]$/.test(event.key) ? `Shift+${event.key}` : event.key;
