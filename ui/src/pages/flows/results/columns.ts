@@ -31,23 +31,23 @@ const MOST_COLUMNS = 40;
 
 /** Of single flows: those made for reading, and every field of a row. */
 export const FLOW_COLUMNS: readonly FlowColumn<Flow>[] = [
-  column("time", "Time", 200, (flow) => moment(flow.time), { doc: "first packet in the row" }),
-  field("verdict", "Verdict", 118),
-  field("direction", "Direction", 84, { doc: "of the pod whose policies decided" }),
-  column("source", "Source", 210, (flow) => podName(flow, "source"), {
+  column("time", "Time", 184, (flow) => moment(flow.time), { doc: "first packet in the row" }),
+  field("verdict", "Verdict", 106),
+  field("direction", "Direction", 80, { doc: "of the pod whose policies decided" }),
+  column("source", "Source", 170, (flow) => podName(flow, "source"), {
     grows: true,
     values: (flow) => podValues(flow, "source"),
   }),
-  column("destination", "Destination", 210, (flow) => podName(flow, "destination"), {
+  column("destination", "Destination", 170, (flow) => podName(flow, "destination"), {
     grows: true,
     values: (flow) => podValues(flow, "destination"),
   }),
   column("port", "Port", 92, portName, { values: portValues }),
-  field("policy", "Policy", 160, { grows: true, doc: "that decided" }),
-  field("reason", "Reason", 112),
-  number("count", "Count", 72, (flow) => exact(flow.count), "connections begun, attempts denied"),
+  field("policy", "Policy", 120, { grows: true, doc: "that decided" }),
+  field("reason", "Reason", 104),
+  number("count", "Count", 64, (flow) => exact(flow.count), "connections begun, attempts denied"),
   field("state", "State", 76),
-  field("node", "Node", 110, { doc: "that saw it" }),
+  field("node", "Node", 80, { doc: "that saw it" }),
   column("end_time", "Last packet", 200, (flow) => moment(flow.end_time)),
   field("cluster", "Cluster", 100),
   field("protocol", "Protocol", 80),

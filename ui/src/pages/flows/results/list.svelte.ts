@@ -7,9 +7,9 @@ import { Sharing, appended, prepended, untilOf } from "./rows";
 
 type Page = Omit<Schemas["Rows"], "rows"> & { rows: Flow[] };
 
-/** The first page is small, to be there at once. */
+/** The first page is small, to be there at once; whoever goes on gets larger and larger ones. */
 const FIRST_PAGE = 200;
-const PAGE = 1_000;
+const SECOND_PAGE = 1_000;
 const LARGEST_PAGE = 10_000;
 /** More rows nobody reads: then a narrower filter or SQL helps. */
 export const MOST_ROWS = 100_000;
@@ -29,12 +29,14 @@ export class FlowList {
   /** New rows that came before the first page. */
   #early: Flow[] = [];
   #loading = false;
+  #page = SECOND_PAGE;
 
   async load(parameters: Parameters): Promise<void> {
     this.older.leave();
     this.#parameters = parameters;
     this.#early = [];
     this.#loading = true;
+    this.#page = SECOND_PAGE;
     const page = await this.#ask(this.first, FIRST_PAGE, parameters.until as string | undefined);
     if (!page) return;
     this.#sharing = new Sharing();
@@ -48,13 +50,15 @@ export class FlowList {
   /** The next page of older rows, if there is one and none is on its way. */
   async loadOlder(): Promise<void> {
     if (!this.more || this.#loading || this.older.running || this.rows.length >= MOST_ROWS) return;
-    for (let limit = PAGE; ; limit = Math.min(LARGEST_PAGE, limit * 4)) {
+    for (;;) {
+      const limit = this.#page;
       const page = await this.#ask(this.older, limit, untilOf(this.rows));
       if (!page) return;
       const rows = appended(this.rows, this.#shared(page.rows)).slice(0, MOST_ROWS);
       const grown = rows.length > this.rows.length;
       this.rows = rows;
       this.more = page.rows.length >= limit;
+      this.#page = Math.min(LARGEST_PAGE, limit * 2);
       // A page of nothing but rows of one moment that are here already: a larger one reaches further.
       if (grown || !this.more || limit === LARGEST_PAGE) return;
     }

@@ -4,13 +4,20 @@ import type { Group } from "../flow";
 import type { GroupField } from "../selection";
 import type { Values } from "./ends";
 
-const ALWAYS = ["verdict", "reason", "direction", "policy", "protocol", "destination_port"] as const;
+const ALWAYS = ["verdict", "policy", "destination_port"] as const;
 const OPTIONAL = [
+  "reason",
+  "direction",
+  "protocol",
   "cluster",
   "source_kind",
+  "source_namespace",
   "source_workload_kind",
+  "source_workload",
   "destination_kind",
+  "destination_namespace",
   "destination_workload_kind",
+  "destination_workload",
   "destination_service",
 ] as const;
 
@@ -27,9 +34,8 @@ export function membersOf(group: Group, all: readonly Group[], truncated: boolea
 }
 
 function ends(group: Group): GroupField[] {
-  return (["source", "destination"] as const).flatMap((side): GroupField[] =>
-    group[`${side}_workload`] === null
-      ? [`${side}_kind`, `${side}_namespace`, `${side}_workload`]
-      : [`${side}_namespace`, `${side}_workload`],
-  );
+  return (["source", "destination"] as const).flatMap((side): GroupField[] => [
+    ...(group[`${side}_namespace`] === null ? [] : [`${side}_namespace` as const]),
+    group[`${side}_workload`] === null ? `${side}_kind` : `${side}_workload`,
+  ]);
 }
