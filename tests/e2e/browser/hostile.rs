@@ -103,7 +103,7 @@ fn rows() -> Vec<Flow> {
         flow.source_namespace = Some(format!("foreign-{}", at % 7));
         flow.destination_namespace = Some("foreign".into());
         let name =
-            NAMES.get(at % (NAMES.len() + 1)).map_or(long.clone(), |name| (*name).to_owned());
+            NAMES.get(at / 3 % (NAMES.len() + 1)).map_or(long.clone(), |name| (*name).to_owned());
         flow.source_pod = Some(name.clone());
         flow.source_workload = Some(name.clone());
         flow.destination_workload = Some(name.clone());
