@@ -40,7 +40,7 @@ export interface Asking {
   limit: number;
 }
 
-/** The calls that answer for all fields: one for most of them, and one for each that is counted differently. */
+/** The calls that answer for all fields: one for most of them, then one for each that is counted differently. */
 export function askings(filter: string, fields: readonly string[], all: readonly string[]): Asking[] {
   const common: string[] = [];
   const own: Asking[] = [];
@@ -59,11 +59,23 @@ function freed(filter: string, field: string): string {
 }
 
 class Rail {
-  readonly asked = new Asked<Map<string, Facet>>();
+  readonly asked = new Asked<true>();
+  #found = $state.raw(new Map<string, { facet: Facet; question: string }>());
+  #question = $state("");
   #added = $state.raw(list("facets.added", []));
   #open = $state.raw(list("facets.open", OPEN));
   /** Fields of which more values than a few are shown. */
   all = $state.raw<string[]>([]);
+
+  facet(field: string): Facet | undefined {
+    return this.#found.get(field)?.facet;
+  }
+
+  /** Whether what is known of a field is about something else than what is asked now. */
+  isStale(field: string): boolean {
+    const found = this.#found.get(field);
+    return found !== undefined && found.question !== this.#question;
+  }
 
   get fields(): string[] {
     return [...FIELDS, ...this.#added];
@@ -112,10 +124,17 @@ class Rail {
       since,
       until,
     }));
+    const question = JSON.stringify([view.query, since, until]);
+    this.#question = question;
     void this.asked.ask(async (signal) => {
-      const answers = calls.map((call) => get<Schemas["Facets"]>("/api/v1/facets", call, signal));
-      const facets = (await Promise.all(answers)).flatMap((answer) => answer.facets);
-      return new Map(facets.map((facet) => [facet.field, facet]));
+      // One after the other: the flows themselves are waited for too.
+      for (const call of calls) {
+        const { facets } = await get<Schemas["Facets"]>("/api/v1/facets", call, signal);
+        if (signal.aborted) break;
+        const found = facets.map((facet) => [facet.field, { facet, question }] as const);
+        this.#found = new Map([...this.#found, ...found]);
+      }
+      return true;
     });
   }
 

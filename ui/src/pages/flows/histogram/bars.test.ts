@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { preferences } from "../../../state/preferences.svelte";
 import { buckets, ceiling, short, spoken, stack, tickText, ticks, width } from "./bars";
-import type { Histogram } from "./counts.svelte";
+import { bucketsOf, type Histogram } from "./counts.svelte";
 
 const times = ["2026-11-28T23:58:00.000000000Z", "2026-11-28T23:59:00Z", "2026-11-29T00:00:00Z"];
 const total = { count: 0, bytes: 0, reply_bytes: 0 };
@@ -42,6 +42,12 @@ describe("a histogram", () => {
     expect([ceiling(found, ["deny"]), ceiling(found, ["deny", "allow"]), ceiling([], [])]).toEqual([
       2, 200, 1,
     ]);
+  });
+
+  it("has buckets of whole minutes where there are enough of them", () => {
+    const minutes = (count: number) => bucketsOf({ from: 0, to: count * 60_000 });
+    expect([minutes(5), minutes(30), minutes(60), minutes(6_000)]).toEqual([80, 30, 60, 80]);
+    expect(bucketsOf(undefined)).toBe(80);
   });
 
   it("says what is in buckets", () => {
