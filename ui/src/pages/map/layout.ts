@@ -1,6 +1,7 @@
 // Where cards and namespaces are on the map.
 
 import { Graph as Dagre, layout } from "@dagrejs/dagre";
+import { VERDICTS } from "../../state/view.svelte";
 import type { Edge, Graph } from "./graph";
 import { linesOf, type Line, type Route } from "./lines";
 import type { Box, Size } from "./viewport";
@@ -23,7 +24,9 @@ interface Point {
 
 const CARD = { width: 188, height: 50 };
 /** Between columns of cards: room for lines and their marks. */
-const GAP = 132;
+const GAP = 112;
+/** Between lines of the same ends where they pass a column side by side. */
+const BESIDE = 7;
 /** Room for a namespace's name above its cards. */
 const HEAD = 22;
 const PLATE_PADDING = 12;
@@ -71,11 +74,13 @@ export function pictureOf(graph: Graph): Picture {
 function route(dagre: Dagre, edge: Edge, cards: Map<string, Box>, columns: Set<number>): Route {
   const [source, target] = [cards.get(edge.source.id)!, cards.get(edge.target.id)!];
   if (edge.source === edge.target) return { edge, source, target, passes: [] };
+  // By verdict: the layout knows one line between two ends.
+  const beside = (VERDICTS.indexOf(edge.verdict) - 1) * BESIDE;
   const { points = [] } = dagre.edge(edge.source.id, edge.target.id) as { points?: Point[] };
   const passes = points
     .slice(1, -1)
     .filter(({ x }) => columns.has(Math.round(x)))
-    .map(({ x, y }) => ({ x: x - CARD.width / 2, y, width: CARD.width, height: 0 }));
+    .map(({ x, y }) => ({ x: x - CARD.width / 2, y: y + beside, width: CARD.width, height: 0 }));
   return { edge, source, target, passes };
 }
 

@@ -10,7 +10,7 @@ describe("what is seen", () => {
     expect(scale).toBeCloseTo(0.238);
     expect([x, y].map(Math.round)).toEqual([24, 238]);
     // Not smaller than one can read, from its top.
-    expect(begin({ width: 400, height: 9000 }, window)).toMatchObject({ scale: 0.7, y: 24 });
+    expect(begin({ width: 400, height: 9000 }, window)).toMatchObject({ scale: 0.6, y: 24 });
   });
 
   it("keeps the point that is zoomed at, within bounds", () => {

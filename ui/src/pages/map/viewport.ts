@@ -18,7 +18,7 @@ export interface Box extends Size {
 
 const SMALLEST = 0.15;
 const LARGEST = 2.5;
-const READABLE = 0.7;
+const READABLE = 0.6;
 const MARGIN = 24;
 /** What is seen of a box that was outside: not just its edge. */
 const INSIDE = 40;
