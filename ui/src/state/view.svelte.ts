@@ -10,36 +10,47 @@ export type VerdictName = (typeof VERDICTS)[number];
 const DEFAULT_VERDICTS: VerdictName[] = ["deny", "audit"];
 const DEFAULT_SINCE = "1h";
 
+function known(verdicts: string): VerdictName[] {
+  const named = verdicts.split(",");
+  const found = VERDICTS.filter((verdict) => named.includes(verdict));
+  return found.length === 0 ? DEFAULT_VERDICTS : found;
+}
+
 class View {
   /** Counts up when the same question is to be asked again. */
   revision = $state(0);
 
+  // The address changes for many reasons: who reads a part of it here is told of changes of that part alone.
+  readonly #filter = $derived(location.get("filter"));
+  readonly #named = $derived(location.get("verdicts"));
+  readonly #verdicts = $derived(known(this.#named));
+  readonly #since = $derived(location.get("since") || DEFAULT_SINCE);
+  readonly #until = $derived(location.get("until"));
+
   /** What somebody typed or clicked together, in the Cloud Logging language. */
   get filter(): string {
-    return location.get("filter");
+    return this.#filter;
   }
 
   get verdicts(): VerdictName[] {
-    const named = location.get("verdicts").split(",");
-    const known = VERDICTS.filter((verdict) => named.includes(verdict));
-    return known.length === 0 ? DEFAULT_VERDICTS : known;
+    return this.#verdicts;
   }
 
   /** What the address says and nobody knows. */
   get unknown(): string[] {
-    const named = location.get("verdicts").split(",");
+    const named = this.#named.split(",");
     const others = named.filter((name) => name !== "" && !VERDICTS.some((verdict) => verdict === name));
     return others.map((name) => `verdicts=${name}`);
   }
 
   /** `1h`, `7d` ago, or RFC 3339. */
   get since(): string {
-    return location.get("since") || DEFAULT_SINCE;
+    return this.#since;
   }
 
   /** RFC 3339; empty is now. */
   get until(): string {
-    return location.get("until");
+    return this.#until;
   }
 
   /** The filter to ask with: text and verdicts. */

@@ -24,7 +24,7 @@ interface Point {
 
 const CARD = { width: 188, height: 50 };
 /** Between columns of cards: room for lines and their marks. */
-const GAP = 112;
+const GAP = 140;
 /** Between lines of the same ends where they pass a column side by side. */
 const BESIDE = 7;
 /** Room for a namespace's name above its cards. */

@@ -29,7 +29,7 @@ interface Point {
 type Curve = readonly [from: Point, to: Point];
 
 /** How large marks are, with some room around them. */
-const MARK = { width: 56, height: 19 };
+const MARK = { width: 42, height: 19 };
 /** Where on a curve a mark may be, the best first. */
 const PLACES = [0.5, 0.32, 0.68, 0.2, 0.8, 0.41, 0.59];
 /** Most room between the places where two lines leave a card. */

@@ -1,7 +1,7 @@
 // The editor. It is in a shadow root, where its styles are a sheet of the document's own making and no element: the
 // page's content security policy allows no `<style>`.
 
-import { autocompletion, closeBrackets, completionKeymap } from "@codemirror/autocomplete";
+import { autocompletion, closeBrackets, closeCompletion, completionKeymap } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { PostgreSQL, sql, type SQLNamespace } from "@codemirror/lang-sql";
 import { HighlightStyle, bracketMatching, syntaxHighlighting } from "@codemirror/language";
@@ -80,7 +80,11 @@ export function sqlEditor(host: HTMLElement, text: string, { changed, run }: Eve
     extensions: [
       Prec.highest(
         keymap.of(
-          ["Mod-Enter", "Ctrl-Enter"].map((key) => ({ key, run: () => (run(), true), preventDefault: true })),
+          ["Mod-Enter", "Ctrl-Enter"].map((key) => ({
+            key,
+            run: (view) => (closeCompletion(view), run(), true),
+            preventDefault: true,
+          })),
         ),
       ),
       lineNumbers(),
@@ -88,7 +92,7 @@ export function sqlEditor(host: HTMLElement, text: string, { changed, run }: Eve
       drawSelection(),
       bracketMatching(),
       closeBrackets(),
-      autocompletion(),
+      autocompletion({ icons: false }),
       keymap.of([...completionKeymap, ...historyKeymap, ...defaultKeymap]),
       syntaxHighlighting(colours),
       look,
