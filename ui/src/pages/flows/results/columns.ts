@@ -32,7 +32,7 @@ const MOST_COLUMNS = 40;
 /** Of single flows: those made for reading, and every field of a row. */
 export const FLOW_COLUMNS: readonly FlowColumn<Flow>[] = [
   column("time", "Time", 184, (flow) => moment(flow.time), { doc: "first packet in the row" }),
-  field("verdict", "Verdict", 106),
+  field("verdict", "Verdict", 116),
   field("direction", "Direction", 80, { doc: "of the pod whose policies decided" }),
   column("source", "Source", 170, (flow) => podName(flow, "source"), {
     grows: true,
