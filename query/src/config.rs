@@ -27,6 +27,8 @@ pub struct QueryConfig {
     pub audit: Option<PathBuf>,
     /// A JSON list of `{"name","title","sql"}`: queries of one's own beside the ready ones.
     pub saved_queries: Option<PathBuf>,
+    /// What everybody who looks at the web UI should know of this service: plain text, one line.
+    pub notice: Option<String>,
     /// Every relay that writes the store: `http://host:port` or `unix:///path`. Default:
     /// <http://127.0.0.1:4246> alone.
     pub relays: Vec<String>,
@@ -52,6 +54,7 @@ impl Default for QueryConfig {
             open: false,
             audit: None,
             saved_queries: None,
+            notice: None,
             relays: vec!["http://127.0.0.1:4246".into()],
             store: "data".into(),
             roll_ups: true,

@@ -128,6 +128,7 @@ impl Query {
             followers: Followers::default(),
             log_metrics,
             library,
+            notice: config.notice,
             started: Instant::now(),
             secure,
         });

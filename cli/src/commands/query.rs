@@ -126,6 +126,9 @@ struct QuerySettings {
     /// Queries of one's own beside the ready ones: a JSON list of {"name","title","sql"}.
     #[arg(long, value_name = "FILE")]
     saved_queries: Option<PathBuf>,
+    /// A line for everybody who looks at the web UI.
+    #[arg(long, value_name = "TEXT")]
+    notice: Option<String>,
     /// Certificate and key of the doors; in the file only.
     #[arg(skip)]
     tls: Option<TlsSettings>,
@@ -164,9 +167,9 @@ impl QuerySettings {
 
     fn into_config(self) -> Result<QueryConfig, settings::SettingsError> {
         let store = store_location(self.store, self.store_option)?;
-        let Self { tls, access, audit, saved_queries, .. } = self;
+        let Self { tls, access, audit, saved_queries, notice, .. } = self;
         let mut config =
-            QueryConfig { store, tls, access, audit, saved_queries, ..Default::default() };
+            QueryConfig { store, tls, access, audit, saved_queries, notice, ..Default::default() };
         config.http = self.http.unwrap_or(config.http);
         config.grpc = self.grpc.unwrap_or(config.grpc);
         config.postgres = self.postgres.unwrap_or(config.postgres);

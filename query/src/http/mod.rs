@@ -57,6 +57,8 @@ pub(crate) struct App {
     pub(crate) log_metrics: MetricStore,
     /// Ready queries.
     pub(crate) library: Vec<Saved>,
+    /// What the status says of this service.
+    pub(crate) notice: Option<String>,
     pub(crate) started: Instant,
     /// Whether the doors speak TLS.
     pub(crate) secure: bool,

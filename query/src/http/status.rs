@@ -60,6 +60,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, Who(principal): Who) -> 
     let limits = app.engine.limits();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "notice": app.notice,
         "uptime_seconds": app.started.elapsed().as_secs(),
         "enforcing": enforcing,
         "completeness": completeness,

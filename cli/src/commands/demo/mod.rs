@@ -53,6 +53,11 @@ fn program() -> String {
     std::env::args().next().unwrap_or_else(|| "weir".to_owned())
 }
 
+/// What the web UI says of the demo.
+const NOTICE: &str =
+    "Demo: the pods are network namespaces of this machine, and their traffic is made for you.";
+const SYNTHETIC_NOTICE: &str = "Demo: the flows are made up.";
+
 impl Demo {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         logs::init("warn", LogFormat::Text).map_err(anyhow::Error::from_boxed)?;
@@ -63,7 +68,8 @@ impl Demo {
             );
         }
         let directory = stage::Directory::prepare(self.data_dir.clone())?;
-        let stage = Stage::open(self.doors(), directory.path()).await?;
+        let notice = if self.synthetic { SYNTHETIC_NOTICE } else { NOTICE };
+        let stage = Stage::open(self.doors(), directory.path(), notice).await?;
         let outcome = if self.synthetic {
             self.synthetic(stage).await
         } else {

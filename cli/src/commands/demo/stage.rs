@@ -95,7 +95,8 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) async fn open(doors: Doors, directory: &Path) -> anyhow::Result<Self> {
+    /// `notice` is for whoever looks at the web UI.
+    pub(super) async fn open(doors: Doors, directory: &Path, notice: &str) -> anyhow::Result<Self> {
         let Doors { http, grpc, postgres, ingest } = doors;
         let store = directory.join("store");
         let mut config = RelayConfig::new(store.as_path());
@@ -111,6 +112,7 @@ impl Stage {
             relays: vec![format!("http://{ingest}")],
             store: store.into(),
             state: Some(directory.join("query")),
+            notice: Some(notice.to_owned()),
             ..QueryConfig::default()
         };
         let query = Query::bind(config).await?;
