@@ -11,6 +11,8 @@ export const service = required("WEIR_URL");
 /** How long something may take on a busy machine. */
 export const PATIENCE_MS = 30_000;
 export const WINDOW = { width: 1440, height: 900 };
+/** So many elements are told of a rule that they break. */
+const MOST_NODES = 4;
 const RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"];
 
 /** A variable of the environment that the tests cannot do without. */
@@ -87,6 +89,29 @@ export async function go(page, path, title) {
   await page.getByRole("heading", { level: 1 }).waitFor({ state: "attached" });
 }
 
+/** Signs in as somebody does, from wherever the form is shown. */
+export async function signIn(page, token) {
+  await page.getByLabel("Token").fill(token);
+  await page.getByRole("button", { name: "Sign in" }).click();
+}
+
+/** Waits until nothing is being read any more. */
+export function settled(page) {
+  return until("the page to be read", async () => {
+    const busy = page.locator("[aria-busy=true]");
+    const reading = page.locator("main").getByText(/^(Reading|Asking|Loading|Fetching|Still reading|…)/);
+    return (await busy.count()) === 0 && (await reading.filter({ visible: true }).count()) === 0;
+  });
+}
+
+/** The list of a page, and its rows without that of the titles. */
+export const list = (page) => page.getByRole("grid");
+export const rows = (page) =>
+  list(page)
+    .getByRole("row")
+    .filter({ has: page.getByRole("gridcell") });
+export const details = (page) => page.getByRole("complementary", { name: "Details" });
+
 /** Waits until `ask` gives something, and gives that. What it throws is told if it never does. */
 export async function until(what, ask, patience = PATIENCE_MS) {
   const deadline = Date.now() + patience;
@@ -133,12 +158,12 @@ export async function barriers(page) {
   );
   return violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")
-    .flatMap(({ id, impact, nodes }) =>
-      nodes.map(
-        ({ target, failureSummary, html }) =>
-          `${id} (${impact}) ${target.join(" ")}: ${failureSummary?.replace(/\s+/g, " ")} ${html.slice(0, 200)}`,
-      ),
-    );
+    .map(({ id, impact, help, nodes }) => {
+      const shown = nodes.slice(0, MOST_NODES).map(({ target, html, failureSummary }) => {
+        return `  ${target.join(" ")} ${html.slice(0, 150)} ${failureSummary?.replace(/\s+/g, " ")}`;
+      });
+      return [`${id} (${impact}, ${nodes.length} times): ${help}`, ...shown].join("\n");
+    });
 }
 
 /** Leaves a picture, if somebody wants them. */

@@ -7,12 +7,16 @@ import {
   api,
   barriers,
   clipboard,
+  details,
   go,
   launch,
+  list,
   overflows,
   parameter,
   PATIENCE_MS,
   picture,
+  rows,
+  settled,
   sql,
   tail,
   until,
@@ -51,15 +55,8 @@ async function denied() {
 
 /** The time as the page writes it in UTC, as the context's clock is. */
 const written = (time) => `${time.slice(0, 10)} ${time.slice(11, 23)}`;
-const list = (page) => page.getByRole("grid");
-/** Rows of the list, without that of the titles. */
-const rows = (page) =>
-  list(page)
-    .getByRole("row")
-    .filter({ has: page.getByRole("gridcell") });
 const textbox = (page) => page.getByRole("textbox", { name: /^Filter/ });
 const chips = (page) => page.getByRole("list", { name: "Parts of the filter" }).getByRole("listitem");
-const details = (page) => page.getByRole("complementary", { name: "Details" });
 const sentence = (page) => details(page).getByText(/^Denied: /);
 const diff = (page) => details(page).getByRole("region", { name: /diff/i });
 
@@ -461,15 +458,6 @@ test("? lists the keys that are taken, and Escape leaves", async () => {
     await keys.waitFor({ state: "hidden" });
   });
 });
-
-/** Waits until nothing is being read. */
-function settled(page) {
-  return until("the page to be read", async () => {
-    const busy = page.locator("[aria-busy=true]");
-    const reading = page.locator("main").getByText(/^(Reading|Asking|Loading|Still reading|…)/);
-    return (await busy.count()) === 0 && (await reading.filter({ visible: true }).count()) === 0;
-  });
-}
 
 for (const colorScheme of ["light", "dark"]) {
   for (const { path, title, name } of PAGES) {
