@@ -14,14 +14,14 @@ export function markedHits(text: string, policy: Policy): Marked {
     const said = hitsText(rule);
     mark(
       at,
-      said === "" ? "warned" : "matched",
+      said === "" ? "warned" : "counted",
       `${ordinal(rule.rule)} rule: ${said || "never hit in this time"}`,
     );
   }
   const whole = hitsText(policy);
   if (whole !== "") mark(wholeOf(located, policy), "decides", `what no rule covers: ${whole}`);
   for (const lint of policy.lints) {
-    const sign = lint.severity === "info" ? "matched" : lint.severity === "error" ? "failed" : "warned";
+    const sign = lint.severity === "info" ? "counted" : lint.severity === "error" ? "failed" : "warned";
     mark(steps(lint.field), sign, lint.sentence);
   }
   return { lines: located.lines, marks };

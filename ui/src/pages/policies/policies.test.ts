@@ -92,7 +92,7 @@ it("writes hits and lints beside their lines", () => {
   expect(said).toEqual([
     ["- from: []", "failed", expect.stringMatching(/^1st rule: 5 allowed, last 2026-.*; shadowed is wrong$/)],
     ["- from: [{}]", "warned", "2nd rule: never hit in this time"],
-    ["- to: []", "matched", expect.stringMatching(/^1st rule: 1 allowed/)],
+    ["- to: []", "counted", expect.stringMatching(/^1st rule: 1 allowed/)],
     ["policyTypes: [Ingress, Egress]", "decides", "what no rule covers: 9 denied"],
     ["egress:", "warned", "dns is wrong"],
   ]);

@@ -4,8 +4,8 @@ import type { Clause, DirectionWord, EntryTrace, PolicyTrace, RuleTrace } from "
 import { locate, nearest, type Located, type Step } from "./locate";
 
 /** `decides`: because of this line it is as it is; `failed` and `matched`: whether a condition on it holds;
- * `warned`: it looks wrong. */
-export type Sign = "decides" | "failed" | "matched" | "warned";
+ * `counted`: something to know of it, such as how often it decided; `warned`: it looks wrong. */
+export type Sign = "decides" | "failed" | "matched" | "counted" | "warned";
 
 export interface Mark {
   sign: Sign;
@@ -21,7 +21,7 @@ export interface Marked {
 /** Says something of the line on which a field, or what is around it, begins. */
 export type Marking = (path: Step[], sign: Sign, note: string) => void;
 
-const STRENGTH: Record<Sign, number> = { decides: 3, failed: 2, warned: 1, matched: 0 };
+const STRENGTH: Record<Sign, number> = { decides: 4, failed: 3, warned: 2, counted: 1, matched: 0 };
 
 /** What is said of one line by several comes together: the strongest sign and all notes. */
 export function marking(located: Located, marks: Map<number, Mark>): Marking {

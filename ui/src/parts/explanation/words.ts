@@ -37,6 +37,7 @@ export const SIGNS: Record<Sign | "none", { shape: string; text: string }> = {
   decides: { shape: "●", text: "decides" },
   matched: { shape: "✓", text: "holds" },
   failed: { shape: "✕", text: "fails" },
+  counted: { shape: "✓", text: "note" },
   warned: { shape: "△", text: "warning" },
   none: { shape: "·", text: "" },
 };
