@@ -156,13 +156,13 @@ export const GROUP_PRESETS: readonly Preset[] = [
   preset(
     "default",
     "Decisions",
-    "verdict source destination port policy reason count counts first_seen last_seen",
+    "verdict count source destination port policy reason counts first_seen last_seen",
   ),
-  preset("traffic", "Traffic", "verdict source destination port count counts bytes reply_bytes last_seen"),
+  preset("traffic", "Traffic", "verdict count source destination port counts bytes reply_bytes last_seen"),
   preset(
     "all",
     "With direction, cluster, service",
-    "verdict direction cluster source destination destination_service port policy reason count counts first_seen last_seen",
+    "verdict count direction cluster source destination destination_service port policy reason counts first_seen last_seen",
   ),
 ];
 
