@@ -32,7 +32,7 @@ const PAGES = [
   { path: `/?${ALL}`, title: "Flows", name: "flows" },
   { path: `/?${ALL}&group=rows`, title: "Flows", name: "flows-rows" },
   {
-    path: `/?${ALL}&group=rows&columns=source_pod,source_workload,source_labels,policy,destination_workload`,
+    path: `/?${ALL}&group=rows&columns=source_pod,source_workload_name,source_labels,policy,destination_workload_name`,
     title: "Flows",
     name: "flows-labels",
   },
@@ -137,9 +137,19 @@ test("every name is in the list as it is", async () => {
     for (const name of visible) {
       await list(page).getByText(name, { exact: true }).first().waitFor();
     }
-    // Of what is too long, the beginning; right to left stays within its cell.
+    // Of what is too long, the beginning; of what is not seen, what it is.
     const long = names.find((name) => name.length === 253);
     await list(page).getByText(long.slice(0, 100)).first().waitFor();
+    await list(page).getByText("⟨U+202E⟩gnp.exe").first().waitFor();
+    await list(page).getByText("␀␛[31mred␍␊next").first().waitFor();
+    await list(page).getByText("⟨U+200B⟩").first().waitFor();
+    const heights = await rows(page).evaluateAll((all) =>
+      all.map((row) => row.scrollHeight - row.clientHeight),
+    );
+    assert.ok(
+      heights.every((over) => over <= 1),
+      `rows higher than one line: ${heights}`,
+    );
   });
 });
 
