@@ -40,6 +40,15 @@ describe("the picture", () => {
     }
   });
 
+  it("does not draw one namespace over another", () => {
+    const few = ["a/x", "b/y", "c/z"].flatMap((from) => [group(from, "d/w"), group(from, "e/v")]);
+    for (const { plates } of [picture, pictureOf(graphOf(few, nothing))]) {
+      plates.forEach((plate, index) => {
+        expect(plates.slice(index + 1).filter((other) => overlap(plate, other))).toEqual([]);
+      });
+    }
+  });
+
   it("has a line for each edge, that ends at the sides of its cards", () => {
     expect(picture.lines.map(({ edge }) => edge.id)).toEqual(graph.edges.map(({ id }) => id));
     for (const { edge, path, mark } of picture.lines) {

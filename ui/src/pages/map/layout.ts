@@ -33,7 +33,7 @@ const PLATE_PADDING = 12;
 
 export function pictureOf(graph: Graph): Picture {
   const dagre = new Dagre({ compound: true, multigraph: false });
-  dagre.setGraph({ rankdir: "LR", nodesep: 16, ranksep: GAP, edgesep: 12, marginx: 30, marginy: 30 + HEAD });
+  dagre.setGraph({ rankdir: "LR", nodesep: 22, ranksep: GAP, edgesep: 14, marginx: 30, marginy: 30 + HEAD });
   dagre.setDefaultEdgeLabel(() => ({}));
   const plates = new Map<string, { cluster: string; namespace: string; members: string[] }>();
   for (const node of graph.nodes) {
