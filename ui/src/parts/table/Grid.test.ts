@@ -20,7 +20,7 @@ beforeEach(() => {
     },
   );
   vi.spyOn(HTMLElement.prototype, "clientHeight", "get").mockReturnValue(300);
-  HTMLElement.prototype.scrollTo = function (options?: ScrollToOptions | number) {
+  HTMLElement.prototype.scrollTo = function (this: HTMLElement, options?: ScrollToOptions | number) {
     this.scrollTop = typeof options === "object" ? (options.top ?? 0) : 0;
     this.dispatchEvent(new Event("scroll"));
   } as typeof HTMLElement.prototype.scrollTo;
@@ -45,7 +45,9 @@ it("is a grid of which a few rows are drawn and one cell is reached by Tab", asy
       widths: {},
       rowHeight: 30,
       state,
-      cell: createRawSnippet((row, column) => ({ render: () => `<i>${column().text(row())}</i>` })),
+      cell: createRawSnippet<[number, (typeof columns)[number]]>((row, column) => ({
+        render: () => `<i>${column().text(row())}</i>`,
+      })),
       onresize: () => {},
       onmove: () => {},
       onclick: () => {},
