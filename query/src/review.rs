@@ -47,7 +47,7 @@ struct Reviewed {
     /// Since when it is as it is: hits of before are those of an older version.
     valid_from: Option<TimestampNs>,
     /// Its denies are only reported.
-    audit: bool,
+    only_reports: bool,
     selects: Pods,
     /// Of the policy as a whole: what it denied by isolating.
     #[serde(flatten)]
@@ -244,7 +244,7 @@ impl About<'_> {
     fn reviewed(
         &self,
         (kind, namespace, name): (&'static str, &str, &str),
-        audit: bool,
+        only_reports: bool,
         selects: Pods,
         rules: impl Fn(Direction) -> usize,
     ) -> Reviewed {
@@ -269,7 +269,7 @@ impl About<'_> {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             valid_from: self.since.get(&key).copied(),
-            audit,
+            only_reports,
             selects,
             hits,
             never_hit: of_rules.iter().filter(|rule| rule.hits.is_none()).count(),

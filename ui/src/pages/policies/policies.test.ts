@@ -7,6 +7,7 @@ const policy = (name: string, over: Partial<Policy> = {}): Policy => ({
   namespace: "shop",
   name,
   valid_from: null,
+  only_reports: false,
   audit: 0,
   allow: 0,
   deny: 0,
@@ -39,7 +40,7 @@ const rule = (direction: "ingress" | "egress", rule: number, allow: number) => (
 describe("the table", () => {
   const rows: Row[] = [
     policy("b", { deny: 3, lints: [lint("warning")] }),
-    policy("a", { never_hit: 1, rules: [rule("ingress", 0, 0)], lints: [lint("info", "audited")] }),
+    policy("a", { never_hit: 1, rules: [rule("ingress", 0, 0)], only_reports: true }),
     policy("c", { deny: 5, selects: { count: 0, pods: [] }, lints: [lint("error")] }),
   ].map((policy) => ({ cluster: "x", at: "", policy }));
   const names = (...args: [string, string, string]) =>

@@ -21,7 +21,7 @@ export const CHOICES = [
   { id: "never", title: "Rules never hit", holds: (policy: Policy) => policy.never_hit > 0 },
   { id: "lints", title: "Something looks wrong", holds: (policy: Policy) => worst(policy) !== null },
   { id: "nothing", title: "Select no pod", holds: (policy: Policy) => policy.selects.count === 0 },
-  { id: "audit", title: "Only report", holds: isAudited },
+  { id: "audit", title: "Only report", holds: (policy) => policy.only_reports },
 ] as const;
 export type Choice = (typeof CHOICES)[number]["id"];
 
@@ -48,11 +48,6 @@ export function chosen(rows: readonly Row[], choice: string, text: string, sort:
 
 export function nameOf(policy: { namespace: string; name: string }): string {
   return policy.namespace === "" ? policy.name : `${policy.namespace}/${policy.name}`;
-}
-
-/** A number of its own in the answer hides whether its denies are only reported; a lint says it too. */
-export function isAudited(policy: Policy): boolean {
-  return policy.lints.some((lint) => lint.id === "audited");
 }
 
 /** How bad the worst is that was found; null if nothing was. What only informs does not count. */
