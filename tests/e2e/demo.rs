@@ -20,7 +20,7 @@ const DOORS: [&str; 8] = [
 
 pub(crate) fn start(directory: &std::path::Path, name: &str) -> Service {
     let data = directory.join(format!("{name}-data"));
-    let mut arguments = vec!["demo", "--data-dir", data.to_str().unwrap(), "--exit-after", "5m"];
+    let mut arguments = vec!["demo", "--data-dir", data.to_str().unwrap(), "--exit-after", "20m"];
     arguments.extend(DOORS);
     Service::start(directory, name, &arguments)
 }

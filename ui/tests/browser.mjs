@@ -9,7 +9,7 @@ import { chromium } from "playwright-core";
 /** Where the service under test is. */
 export const service = required("WEIR_URL");
 /** How long something may take on a busy machine. */
-export const PATIENCE_MS = 30_000;
+export const PATIENCE_MS = 60_000;
 export const WINDOW = { width: 1440, height: 900 };
 /** So many elements are told of a rule that they break. */
 const MOST_NODES = 4;
