@@ -39,9 +39,9 @@ it("is a grid of which a few rows are drawn and one cell is reached by Tab", asy
     props: {
       label: "numbers",
       columns,
-      rows: Array.from({ length: 100_000 }, (_, row) => row),
+      rows: Array.from({ length: 5_000 }, (_, row) => row),
       keyOf: String,
-      total: 100_000,
+      total: 5_000,
       widths: {},
       rowHeight: 30,
       state,
@@ -64,7 +64,7 @@ it("is a grid of which a few rows are drawn and one cell is reached by Tab", asy
     await tick();
     await tick();
   };
-  expect(root.getAttribute("aria-rowcount")).toBe("100001");
+  expect(root.getAttribute("aria-rowcount")).toBe("5001");
   expect(rows().length).toBeLessThan(40);
   const stops = () => [...root.querySelectorAll<HTMLElement>('[tabindex="0"]')];
   expect(stops().map((cell) => cell.textContent?.trim())).toEqual(["one 0"]);
@@ -76,16 +76,16 @@ it("is a grid of which a few rows are drawn and one cell is reached by Tab", asy
   expect(stops()).toHaveLength(1);
   expect(state.focused).toBe(true);
   await press("End", true);
-  expect(document.activeElement?.textContent?.trim()).toBe("two 99999");
-  expect(document.activeElement?.parentElement?.getAttribute("aria-rowindex")).toBe("100001");
+  expect(document.activeElement?.textContent?.trim()).toBe("two 4999");
+  expect(document.activeElement?.parentElement?.getAttribute("aria-rowindex")).toBe("5001");
   await press("Enter");
-  expect(entered).toEqual([99_999]);
+  expect(entered).toEqual([4_999]);
   // Far away from it, the row with the focus is still there.
   root.scrollTop = 0;
   root.dispatchEvent(new Event("scroll"));
   flushSync();
   await tick();
-  expect(document.activeElement?.textContent?.trim()).toBe("two 99999");
+  expect(document.activeElement?.textContent?.trim()).toBe("two 4999");
   expect(rows().some((row) => row.getAttribute("aria-rowindex") === "2")).toBe(true);
   await unmount(grid);
-});
+}, 30_000);
