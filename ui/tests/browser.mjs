@@ -125,7 +125,7 @@ export async function until(what, ask, patience = PATIENCE_MS) {
       problem = error;
     }
     if (Date.now() > deadline) {
-      throw new Error(`waited in vain for ${what}`, { cause: problem });
+      throw new Error(`waited in vain for ${what}${problem ? `: ${problem.stack}` : ""}`);
     }
     await new Promise((wake) => setTimeout(wake, 50));
   }
