@@ -355,7 +355,15 @@ test("an edge of the map leads to its flows", async () => {
   await visit(browser, {}, async (page) => {
     await go(page, "/map", "Map");
     const edge = page.getByRole("link", { name: /rogue.*redis-cluster.*Show these flows/s });
-    await edge.first().locator("text").click();
+    // On the line itself, which is no rectangle.
+    const line = edge.first().locator("path").last();
+    const at = await line.evaluate((path) => {
+      const { x, y } = path
+        .getPointAtLength(path.getTotalLength() * 0.3)
+        .matrixTransform(path.getScreenCTM());
+      return { x, y };
+    });
+    await page.mouse.click(at.x, at.y);
     await until("the page of flows", () => new URL(page.url()).pathname === "/");
     assert.match(parameter(page, "filter"), /source_workload="rogue".*destination_workload="redis-cluster"/);
     await until("its flows and no others", async () => {
