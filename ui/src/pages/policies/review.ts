@@ -21,7 +21,7 @@ export const CHOICES = [
   { id: "never", title: "Rules never hit", holds: (policy: Policy) => policy.never_hit > 0 },
   { id: "lints", title: "Something looks wrong", holds: (policy: Policy) => worst(policy) !== null },
   { id: "nothing", title: "Select no pod", holds: (policy: Policy) => policy.selects.count === 0 },
-  { id: "audit", title: "Only report", holds: (policy) => policy.only_reports },
+  { id: "audit", title: "Only report", holds: (policy: Policy) => policy.only_reports },
 ] as const;
 export type Choice = (typeof CHOICES)[number]["id"];
 
