@@ -12,7 +12,7 @@ use crate::weir::Service;
 /// Runs a file of `ui/tests` with the addresses and secrets that it is told.
 fn look(file: &str, environment: &[(&str, &str)]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let pictures = root.join("ui/dist/pictures");
+    let pictures = root.join("bin/pictures");
     let output = Command::new(root.join("scripts/ui"))
         .args(["run", "browser", "--", &format!("tests/{file}")])
         .envs(environment.iter().copied())
