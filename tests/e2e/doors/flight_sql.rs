@@ -1,7 +1,7 @@
 //! Flight SQL: statements, handles and values that were right once, and commands of every kind.
 
 use super::bed::{Bed, Client, Told};
-use super::grpc::{Channel, framed};
+use super::grpc::{Answer, Channel, framed};
 use super::mutate::mutate;
 use super::protobuf::{bytes, find, nested, number};
 use super::words;
@@ -106,8 +106,7 @@ impl Client for FlightSql {
         let (method, body) = request(&mut random, &self.samples);
         let path = format!("{SERVICE}/{method}");
         let sent = format!("{path} {}", body.escape_ascii());
-        let told =
-            self.channel.call(&path, body).await.map_or(Told::Closed, |answer| answer.told());
+        let told = self.channel.call(&path, body).await.map_or(Told::Closed, Answer::told);
         (sent, told)
     }
 }

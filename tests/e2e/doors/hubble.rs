@@ -1,7 +1,7 @@
 //! Hubble's observer API: filters of any values, fields that nobody knows, and bytes that were requests once.
 
 use super::bed::{Bed, Client, Told};
-use super::grpc::{Channel, framed};
+use super::grpc::{Answer, Channel, framed};
 use super::mutate::mutate;
 use super::protobuf::{bytes, nested, number};
 use crate::random::Random;
@@ -60,7 +60,7 @@ impl Client for Hubble {
         }
         let path = format!("/observer.Observer/{method}");
         let sent = format!("{path} {}", body.escape_ascii());
-        let told = self.0.call(&path, body).await.map_or(Told::Closed, |answer| answer.told());
+        let told = self.0.call(&path, body).await.map_or(Told::Closed, Answer::told);
         (sent, told)
     }
 }

@@ -1,7 +1,7 @@
 //! The Cloud Logging API over gRPC: requests with any filter, and bytes that were requests once.
 
 use super::bed::{Bed, Client, Told};
-use super::grpc::{Channel, framed};
+use super::grpc::{Answer, Channel, framed};
 use super::mutate::mutate;
 use super::protobuf::{bytes, nested, number};
 use super::words;
@@ -23,7 +23,7 @@ impl Client for Logging {
             mutate(&mut random, &mut body);
         }
         let sent = format!("{path} {}", body.escape_ascii());
-        let told = self.0.call(&path, body).await.map_or(Told::Closed, |answer| answer.told());
+        let told = self.0.call(&path, body).await.map_or(Told::Closed, Answer::told);
         (sent, told)
     }
 }

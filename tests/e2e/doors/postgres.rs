@@ -206,7 +206,7 @@ async fn read(stream: &mut TcpStream, waits: bool) -> Vec<(u8, Vec<u8>)> {
 
 /// What messages tell; the last error counts.
 fn told(messages: &[(u8, Vec<u8>)]) -> Told {
-    let errors = messages.iter().filter(|(kind, _)| *kind == b'E').map(|(_, body)| {
+    let mut errors = messages.iter().filter(|(kind, _)| *kind == b'E').map(|(_, body)| {
         let field = |wanted: u8| {
             let mut fields = body.split(|byte| *byte == 0);
             let text = fields.find_map(|field| field.strip_prefix(&[wanted]));
@@ -219,7 +219,7 @@ fn told(messages: &[(u8, Vec<u8>)]) -> Told {
             format!("internal error: {code} {message}")
         }
     });
-    match (errors.last(), messages.is_empty()) {
+    match (errors.next_back(), messages.is_empty()) {
         (Some(message), _) => Told::Refused(message),
         (None, true) => Told::Closed,
         (None, false) => Told::Answered,
