@@ -10,6 +10,8 @@ use weir_collector::ledger::{Class, Tally};
 use weir_collector::uplink::{OutboxHandle, Uplink};
 use weir_flow::wire::CollectorStatus;
 
+use crate::weir::PATIENCE;
+
 /// Bytes that wait for the relay; more than any test brings.
 const OUTBOX_BYTES: usize = 256 << 20;
 
@@ -35,5 +37,6 @@ pub(crate) async fn bring(ingest: &str, batches: impl Iterator<Item = RecordBatc
         outbox.push(&Joined { batch, class: Class::Denies, tally }).unwrap();
     }
     end.cancel();
-    sending.await.unwrap();
+    let sent = tokio::time::timeout(PATIENCE, sending).await;
+    sent.expect("the relay does not take the rows").unwrap();
 }

@@ -1,32 +1,17 @@
 // From a group to its rows: a filter that somebody can read, with no more fields than it takes.
 
 import type { Group } from "../flow";
-import type { GroupField } from "../selection";
+import { GROUP_FIELDS, type GroupField } from "../selection";
 import type { Values } from "./ends";
 
-const ALWAYS = ["verdict", "policy", "destination_port"] as const;
-const OPTIONAL = [
-  "reason",
-  "direction",
-  "protocol",
-  "cluster",
-  "source_kind",
-  "source_namespace",
-  "source_workload_kind",
-  "source_workload",
-  "destination_kind",
-  "destination_namespace",
-  "destination_workload_kind",
-  "destination_workload",
-  "destination_service",
-] as const;
+const ALWAYS: readonly GroupField[] = ["verdict", "policy", "destination_port"];
 
 /** What flows of the group have in common. Fields that say nothing more are left out, as long as no other group of
  * `all` is told from this one by them; where not all groups are known, nothing is left out. */
 export function membersOf(group: Group, all: readonly Group[], truncated: boolean): Values {
   const essential: GroupField[] = [...ends(group), ...ALWAYS];
   const alike = all.filter((other) => essential.every((field) => other[field] === group[field]));
-  const needed = OPTIONAL.filter(
+  const needed = GROUP_FIELDS.filter(
     (field) =>
       !essential.includes(field) && (truncated || alike.some((other) => other[field] !== group[field])),
   );
