@@ -7,6 +7,7 @@ mod commands;
 mod completeness;
 mod events;
 mod feed;
+mod output;
 
 use std::process::ExitCode;
 

@@ -60,8 +60,9 @@ pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentValue> =
 #[map]
 pub static VERDICTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
+/// Room for 65,536 kinds of denies and more, whether anybody reads meanwhile or not.
 #[map]
-pub static DENY_VERDICTS: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
+pub static DENY_VERDICTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
 #[map]
 pub static STATS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);

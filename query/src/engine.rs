@@ -43,7 +43,9 @@ pub(crate) use request::{
 };
 pub(crate) use running::Running;
 pub(crate) use session::CATALOG;
-pub(crate) use sums::{BUCKET, By, FIELD, SEEN, SUMS, Selection, SumsRequest, VALUE};
+pub(crate) use sums::{
+    BUCKET, By, FIELD, GroupOrder, Measure, SEEN, SUMS, Selection, SumsRequest, VALUE,
+};
 use weir_flow::schema::loss::LossRow;
 
 use crate::access::Principal;

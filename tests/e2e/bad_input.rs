@@ -19,6 +19,24 @@ fn wrong_flags_are_named() {
     assert!(error_of(&["relay"]).contains("--store"));
     assert!(error_of(&["query", "--store", "x", "--timeout", "soon"]).contains("soon"));
     assert!(error_of(&["collector", "--manifests", "x"]).contains("--node"));
+    assert!(error_of(&["observe", "--verdict", "denied"]).contains("allow, deny, audit"));
+}
+
+/// As `head` does it.
+#[test]
+fn a_reader_that_goes_away_ends_a_command_without_a_word() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: x}\nspec: {podSelector: {}}\n";
+    std::fs::write(directory.path().join("policy.yaml"), policy).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(crate::weir::binary())
+        .args(["policy", "check", directory.path().to_str().unwrap()])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(141));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import {
+  api,
   barriers,
   details,
   go,
@@ -198,6 +199,52 @@ test("the details of a flow with such names and 400 labels open, and stay in the
       await picture(page, `hostile-details-${name.length}`);
       assert.deepEqual(await barriers(page), []);
     }
+  });
+});
+
+test("of more groups than are shown at once, the first are those of the order that is chosen", async () => {
+  await visitAs(TOKEN, {}, async (page) => {
+    for (const [sort, field] of [
+      ["last_seen", "last_seen"],
+      ["first_seen:asc", "first_seen"],
+    ]) {
+      const { groups } = await api(`/api/v1/groups?order=${sort}&limit=1`, { token: TOKEN });
+      await go(page, `/?${ALL}&sort=${sort}`, "Flows");
+      await rows(page).first().locator(`time[datetime="${groups[0][field]}"]`).first().waitFor();
+    }
+  });
+});
+
+test("what was lost is shaded where it was, summed, and told by stage and verdict", async () => {
+  await visitAs(TOKEN, {}, async (page) => {
+    await go(page, `/?${ALL}`, "Flows");
+    const histogram = page.getByRole("region", { name: "Histogram" });
+    const lost = histogram.getByRole("link", { name: "20 lost" });
+    await lost.waitFor();
+    const places = (selector) =>
+      histogram
+        .locator(selector)
+        .evaluateAll((all) => all.map((one) => one.getBoundingClientRect().toJSON()));
+    const shades = await places("rect.gap");
+    assert.equal(shades.length, 1, "ten seconds are one gap");
+    const bars = await places("rect.bar");
+    assert.ok(
+      shades[0].left > bars[0].left && shades[0].right < bars.at(-1).right,
+      "in the midst of the rows",
+    );
+    await picture(page, "lost");
+    await histogram.getByRole("button", { name: "Table" }).click();
+    await histogram.getByText("20 are lost").first().waitFor();
+    await lost.click();
+    for (const [verdict, count] of [
+      ["allow", 17],
+      ["deny", 3],
+    ]) {
+      const row = page.getByRole("row").filter({ hasText: "spool" }).filter({ hasText: verdict });
+      await row.getByText(`${count} verdicts`).waitFor();
+    }
+    await picture(page, "lost-status");
+    assert.deepEqual(await barriers(page), []);
   });
 });
 

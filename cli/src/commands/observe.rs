@@ -1,7 +1,6 @@
 //! `weir observe`: flows as lines.
 
 use std::convert::Infallible;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use serde::Deserialize;
 use crate::client::{Client, Server};
 use crate::completeness::Completeness;
 use crate::events::Events;
+use crate::output::say;
 
 #[derive(Debug, Args)]
 pub(crate) struct Observe {
@@ -19,8 +19,8 @@ pub(crate) struct Observe {
     /// Words side by side are joined by AND.
     #[arg(value_name = "FILTER")]
     filter: Vec<String>,
-    /// Only flows with this verdict: allow, deny or audit.
-    #[arg(long, value_name = "VERDICT")]
+    /// Only flows with this verdict.
+    #[arg(long, value_name = "VERDICT", value_parser = ["allow", "deny", "audit"])]
     verdict: Option<String>,
     /// Only flows from or to this namespace.
     #[arg(long, short, value_name = "NAMESPACE")]
@@ -208,12 +208,11 @@ impl Observe {
     }
 
     fn print(&self, json: &str) -> anyhow::Result<()> {
-        let mut stdout = std::io::stdout().lock();
         match self.output {
-            Output::Json => writeln!(stdout, "{json}")?,
+            Output::Json => say!("{json}"),
             Output::Text => {
                 let line: Line = serde_json::from_str(json).context("an unknown flow")?;
-                writeln!(stdout, "{line}")?;
+                say!("{line}");
             }
         }
         Ok(())

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::client::{Client, Server};
 use crate::completeness::Completeness;
+use crate::output::{say, written};
 
 /// Longest statement read from standard input.
 const MAX_STATEMENT_BYTES: u64 = 64 * 1024;
@@ -63,10 +64,10 @@ impl Sql {
             let mut stdout = std::io::stdout().lock();
             let mut body = response.bytes_stream();
             while let Some(chunk) = body.next().await {
-                stdout.write_all(&chunk.context("the answer broke off")?)?;
+                written(stdout.write_all(&chunk.context("the answer broke off")?));
             }
             if self.output == Output::Json {
-                writeln!(stdout)?;
+                written(writeln!(stdout));
             }
             if let Some(told) = completeness.filter(|told| !told.complete()) {
                 eprintln!("weir: {told}");
@@ -96,9 +97,8 @@ fn print_table(body: &[u8], completeness: Option<&Completeness>) -> anyhow::Resu
     let batches = reader.collect::<Result<Vec<_>, _>>().context("the answer broke off")?;
     let rows: usize = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
     let table = pretty_format_batches(&batches)?;
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{table}")?;
+    say!("{table}");
     let told = completeness.map(|told| format!(", {told}")).unwrap_or_default();
-    writeln!(stdout, "{rows} row{}{told}", if rows == 1 { "" } else { "s" })?;
+    say!("{rows} row{}{told}", if rows == 1 { "" } else { "s" });
     Ok(())
 }

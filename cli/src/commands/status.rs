@@ -14,6 +14,7 @@ use weir_service::settings::Period;
 use super::interval::moment;
 use crate::client::{Client, Server};
 use crate::completeness::Completeness;
+use crate::output::{print, say};
 
 /// A map that is fuller than this, in percent, is pointed out.
 const FULL_PERCENT: u64 = 90;
@@ -65,11 +66,11 @@ impl Status {
         let response = client.send(client.get("/api/v1/status")).await?;
         let answer: serde_json::Value = response.json().await.context("the answer is not JSON")?;
         if self.output == Output::Json {
-            println!("{}", serde_json::to_string_pretty(&answer)?);
+            say!("{}", serde_json::to_string_pretty(&answer)?);
         }
         let answer: Answer = serde_json::from_value(answer).context("an unknown status")?;
         if self.output == Output::Text {
-            print!("{}", text(&answer, self.pods));
+            print(&text(&answer, self.pods));
         }
         Ok(if answer.enforcing.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

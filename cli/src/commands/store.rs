@@ -16,6 +16,7 @@ use weir_relay::{ParquetRows, Progress, Report, Selection};
 use weir_service::settings::Period;
 
 use super::process::store_location;
+use crate::output::say;
 
 /// Work on a store, beside a relay that runs or without one.
 #[derive(Debug, Subcommand)]
@@ -117,7 +118,7 @@ impl Check {
         let report = weir_relay::check(self.place.open()?, |progress| meter.show(progress)).await?;
         meter.end();
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+            Output::Json => say!("{}", serde_json::to_string_pretty(&report)?),
             Output::Text => print(&report),
         }
         Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -126,12 +127,12 @@ impl Check {
 
 fn print(report: &Report) {
     for problem in &report.problems {
-        println!("wrong: {problem}");
+        say!("wrong: {problem}");
     }
     for orphan in &report.orphans {
-        println!("named by no manifest: {orphan}");
+        say!("named by no manifest: {orphan}");
     }
-    println!(
+    say!(
         "manifest {}: {} files, {} bytes, {} rows of flows with count {}; {} problems, {} orphans",
         report.manifest_version,
         report.files,
@@ -146,7 +147,7 @@ fn print(report: &Report) {
 impl Compact {
     async fn run(self) -> anyhow::Result<ExitCode> {
         let steps = weir_relay::compact(self.place.open()?, |step| eprintln!("{step}")).await?;
-        println!("{steps} steps; replaced files are deleted by a relay or a later compact");
+        say!("{steps} steps; replaced files are deleted by a relay or a later compact");
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -85,7 +85,7 @@ impl Default for DatapathOptions {
             cidrs: 65_536,
             identities: 131_072,
             ring_bytes: 8 << 20,
-            deny_ring_bytes: 2 << 20,
+            deny_ring_bytes: 8 << 20,
             adopt_for: Duration::from_secs(600),
             classic: false,
         }

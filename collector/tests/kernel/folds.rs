@@ -12,7 +12,7 @@ use weir_abi::{
         PolicyKey, PolicyValue, decision,
     },
 };
-use weir_collector::kernel::KernelMaps;
+use weir_collector::kernel::{DatapathOptions, KernelMaps};
 
 use crate::{
     fixture::{Fixture, PEER, SUBJECT, endpoint, options, rule},
@@ -146,6 +146,21 @@ fn every_attempt_is_in_one_event_or_in_one_entry() {
     // All kinds were reported at once, and few more than once.
     let reported: HashSet<u16> = events.iter().map(|event| event.destination_port).collect();
     assert_eq!(reported.len() as u32, kinds);
+    let stats = fixture.stats();
+    assert_eq!((stats.deny_failed, stats.deny_table_failed, stats.denies_evicted), (0, 0, 0));
+}
+
+/// A collector that the machine lets wait must not cost denies.
+#[test]
+fn a_burst_of_kinds_is_kept_while_nobody_reads() {
+    let options = DatapathOptions { denies: 1_024, ..DatapathOptions::default() };
+    let mut fixture = Fixture::with(&options, endpoint(ISOLATED_INGRESS));
+    for port in 0..=u16::MAX {
+        assert!(!fixture.gets_udp(9, port));
+    }
+    let events = fixture.events();
+    let entered: u64 = fixture.scan().denies.iter().map(|delta| delta.count).sum();
+    assert_eq!(events.len() as u64 + entered, 65_536);
     let stats = fixture.stats();
     assert_eq!((stats.deny_failed, stats.deny_table_failed, stats.denies_evicted), (0, 0, 0));
 }

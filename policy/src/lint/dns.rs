@@ -10,21 +10,35 @@ pub(super) fn network(cluster: &Cluster, policy: &NetworkPolicy, at: &Subject) -
     if !policy.isolates_egress {
         return None;
     }
-    let mut missing = [Protocol::Udp, Protocol::Tcp]
-        .into_iter()
-        .filter_map(|protocol| Some((protocol, without(cluster, policy, protocol)?)));
-    let (first, whom) = missing.next()?;
-    let ports = match (first, missing.next()) {
-        (Protocol::Udp, Some(_)) => "UDP 53 or TCP 53".to_owned(),
-        (protocol, _) => format!("{protocol} 53"),
+    let [udp, tcp] =
+        [Protocol::Udp, Protocol::Tcp].map(|protocol| without(cluster, policy, protocol));
+    let (id, severity, whom, consequence) = match (udp, tcp) {
+        (Some(whom), Some(_)) => (
+            "egress_without_dns",
+            Severity::Warning,
+            whom,
+            "UDP 53 or TCP 53: names cannot be resolved",
+        ),
+        (Some(whom), None) => (
+            "egress_without_dns",
+            Severity::Warning,
+            whom,
+            "UDP 53: names cannot be resolved, unless everybody asks over TCP",
+        ),
+        // RFC 7766, section 5: who gets a truncated answer asks again over TCP.
+        (None, Some(whom)) => (
+            "dns_without_tcp",
+            Severity::Info,
+            whom,
+            "TCP 53: answers that are too long for UDP cannot be had",
+        ),
+        (None, None) => return None,
     };
     Some(at.lint(
-        "egress_without_dns",
-        Severity::Warning,
+        id,
+        severity,
         "spec.egress".into(),
-        format!(
-            "egress of {whom} is isolated and no rule covers {ports}: names cannot be resolved"
-        ),
+        format!("egress of {whom} is isolated and no rule covers {consequence}"),
         "allow UDP 53 and TCP 53 to the pods of the DNS service, usually k8s-app=kube-dns in \
          kube-system",
     ))

@@ -6,6 +6,7 @@
 //! | `selects_nothing` | warning | no pod is selected |
 //! | `peer_matches_nothing` | warning | a peer matches no pod |
 //! | `egress_without_dns` | warning | pods are isolated for egress and may not ask for names |
+//! | `dns_without_tcp` | info | pods are isolated for egress and may ask for names over UDP only |
 //! | `types_left_out` | warning | `policyTypes` is left out although there is an `egress` |
 //! | `port_nobody_has` | warning | no selected pod declares the port |
 //! | `rule_shadowed` | warning | an earlier rule of the tier decides all that this one covers |

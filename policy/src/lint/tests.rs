@@ -103,8 +103,19 @@ fn directions_and_names() {
     );
     let udp = "{podSelector: {}, policyTypes: [Egress],
                 egress: [{ports: [{protocol: UDP, port: 53}]}]}";
-    let lints = found(&policy(udp));
-    assert!(lints[0].contains("its pods is isolated and no rule covers TCP 53"), "{lints:?}");
+    assert_eq!(
+        found(&policy(udp)),
+        [
+            "dns_without_tcp spec.egress: egress of its pods is isolated and no rule covers TCP 53: answers \
+          that are too long for UDP cannot be had"
+        ]
+    );
+    let lints = found(&policy(&udp.replace("UDP", "TCP")));
+    assert!(
+        lints[0].starts_with("egress_without_dns spec.egress: egress of its pods"),
+        "{lints:?}"
+    );
+    assert!(lints[0].contains("no rule covers UDP 53: "), "{lints:?}");
 }
 
 #[test]

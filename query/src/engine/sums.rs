@@ -56,11 +56,53 @@ pub(crate) enum By {
     Time { step_ns: i64, columns: Vec<&'static str> },
     /// Every value of every of these expressions: rows of [`FIELD`], [`VALUE`], [`SUMS`], in no order.
     Values(Vec<Expr>),
-    /// Every bucket of the `limit` combinations of these columns that have the largest sums of
-    /// `count`: rows of [`BUCKET`], the columns, [`SUMS`], [`SEEN`].
-    Largest { columns: &'static [&'static str], limit: usize, step_ns: i64 },
+    /// Every bucket of the `limit` combinations of these columns that are first in that order: rows
+    /// of [`BUCKET`], the columns, [`SUMS`], [`SEEN`].
+    First { columns: &'static [&'static str], order: GroupOrder, limit: usize, step_ns: i64 },
     /// Every combination of these columns: rows of the columns, [`SUMS`], [`SEEN`].
     Columns(&'static [&'static str]),
+}
+
+/// By which of their sums or times groups are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupOrder {
+    pub(crate) by: Measure,
+    pub(crate) ascending: bool,
+}
+
+/// What every group has one of, and is named after its column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    Count,
+    Bytes,
+    ReplyBytes,
+    FirstSeen,
+    LastSeen,
+}
+
+impl Measure {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Count, Self::Bytes, Self::ReplyBytes, Self::FirstSeen, Self::LastSeen];
+
+    pub(crate) fn name(self) -> &'static str {
+        let ([count, bytes, reply_bytes], [first, last]) = (SUMS, SEEN);
+        match self {
+            Self::Count => count,
+            Self::Bytes => bytes,
+            Self::ReplyBytes => reply_bytes,
+            Self::FirstSeen => first,
+            Self::LastSeen => last,
+        }
+    }
+
+    fn expression(self) -> Expr {
+        let measured = match self {
+            Self::Count | Self::Bytes | Self::ReplyBytes => sum(col(self.name())),
+            Self::FirstSeen => min(col("time")),
+            Self::LastSeen => max(col("end_time")),
+        };
+        measured.alias(self.name())
+    }
 }
 
 impl SumsRequest {
@@ -87,13 +129,10 @@ impl SumsRequest {
                 of_fields
                     .try_fold(first, |all, next| Ok::<_, QueryError>(all.union(next?.build()?)?))?
             }
-            By::Largest { columns, limit, step_ns } => {
-                let largest = selected()?
-                    .aggregate(
-                        columns.iter().map(|name| col(*name)),
-                        [sum(col("count")).alias("count")],
-                    )?
-                    .sort(by_count(columns))?
+            By::First { columns, order, limit, step_ns } => {
+                let first = selected()?
+                    .aggregate(columns.iter().map(|name| col(*name)), [order.by.expression()])?
+                    .sort(in_order(*order, columns))?
                     .limit(0, Some(*limit))?
                     .project(columns.iter().map(|name| col(*name)))?
                     .alias(CHOSEN)?
@@ -103,17 +142,18 @@ impl SumsRequest {
                 // A workload that is not known is equal to another such.
                 let nulls = NullEquality::NullEqualsNull;
                 let rows = selected()?.join_detailed(
-                    largest,
+                    first,
                     JoinType::LeftSemi,
                     (left, right),
                     None,
                     nulls,
                 )?;
                 let keys = columns.iter().map(|name| col(*name));
-                rows.aggregate(std::iter::once(bucket(*step_ns)).chain(keys), sums().chain(seen()))?
+                rows.aggregate(std::iter::once(bucket(*step_ns)).chain(keys), measures())?
             }
-            By::Columns(columns) => selected()?
-                .aggregate(columns.iter().map(|name| col(*name)), sums().chain(seen()))?,
+            By::Columns(columns) => {
+                selected()?.aggregate(columns.iter().map(|name| col(*name)), measures())?
+            }
         };
         Ok(plan.build()?)
     }
@@ -140,15 +180,17 @@ fn sums() -> impl Iterator<Item = Expr> {
     SUMS.into_iter().map(|name| sum(col(name)).alias(name))
 }
 
-fn seen() -> impl Iterator<Item = Expr> {
-    let [first, last] = SEEN;
-    [min(col("time")).alias(first), max(col("end_time")).alias(last)].into_iter()
+fn measures() -> impl Iterator<Item = Expr> {
+    Measure::ALL.into_iter().map(Measure::expression)
 }
 
-/// The largest first, and always the same ones among equals.
-fn by_count(columns: &[&str]) -> Vec<datafusion::logical_expr::SortExpr> {
+/// Always the same ones first among equals.
+fn in_order(
+    GroupOrder { by, ascending }: GroupOrder,
+    columns: &[&str],
+) -> Vec<datafusion::logical_expr::SortExpr> {
     let names = columns.iter().map(|name| col(*name).sort(true, false));
-    std::iter::once(named("count").sort(false, false)).chain(names).collect()
+    std::iter::once(named(by.name()).sort(ascending, false)).chain(names).collect()
 }
 
 /// A column of an aggregate, which has no table.

@@ -5,8 +5,8 @@
 
 use arrow::array::RecordBatch;
 use arrow::ipc::{
-    Endianness, Field, MessageHeader, Precision, RecordBatch as Header, Schema, TimeUnit, Type,
-    root_as_message,
+    Buffer, DateUnit, Endianness, Field, MessageHeader, Precision, RecordBatch as Header, Schema,
+    TimeUnit, Type, root_as_message,
 };
 use arrow_flight::FlightData;
 use arrow_flight::utils::{batches_to_flight_data, flight_data_to_batches};
@@ -26,7 +26,7 @@ pub(super) fn read(messages: Vec<FlightData>) -> Result<RecordBatch, Status> {
     check_schema(&schema.data_header)?;
     let mut found = None;
     for message in messages {
-        let rows = check_row(&message)?;
+        let rows = check_row(&schema.data_header, &message)?;
         if rows == 0 {
             continue;
         }
@@ -63,9 +63,7 @@ pub(super) fn read_back(mut bytes: &[u8]) -> Result<RecordBatch, Status> {
 }
 
 fn check_schema(header: &Bytes) -> Result<(), Status> {
-    let message = root_as_message(header).map_err(|error| wrong(&error.to_string()))?;
-    let schema: Option<Schema<'_>> = message.header_as_schema();
-    let schema = schema.ok_or_else(|| wrong("their schema has to come first"))?;
+    let schema = schema_of(header)?;
     let fields = schema.fields().ok_or_else(|| wrong("their schema has no fields"))?;
     if schema.endianness() != Endianness::Little {
         return Err(wrong("send them little-endian"));
@@ -73,7 +71,7 @@ fn check_schema(header: &Bytes) -> Result<(), Status> {
     if fields.len() > MAX_PARAMETERS {
         return Err(wrong(&format!("more than {MAX_PARAMETERS} values")));
     }
-    match fields.iter().find(|field| !is_plain(*field)) {
+    match fields.iter().find(|field| units(*field).is_none()) {
         Some(field) => Err(wrong(&format!(
             "the value {:?} has a type that cannot be bound: send a boolean, number, text, bytes, date, time or \
              timestamp",
@@ -83,43 +81,69 @@ fn check_schema(header: &Bytes) -> Result<(), Status> {
     }
 }
 
-/// Whether values of a field are one array each.
-fn is_plain(field: Field<'_>) -> bool {
-    let alone = field.children().is_none_or(|children| children.is_empty());
-    let unit = |unit: TimeUnit| unit.0 >= TimeUnit::SECOND.0 && unit.0 <= TimeUnit::NANOSECOND.0;
-    let known = match field.type_type() {
-        Type::Null
-        | Type::Bool
-        | Type::Utf8
-        | Type::LargeUtf8
-        | Type::Utf8View
-        | Type::Binary
-        | Type::LargeBinary
-        | Type::BinaryView => true,
-        Type::Int => {
-            field.type_as_int().is_some_and(|int| matches!(int.bitWidth(), 8 | 16 | 32 | 64))
-        }
-        Type::FloatingPoint => field.type_as_floating_point().is_some_and(|float| {
-            matches!(float.precision(), Precision::HALF | Precision::SINGLE | Precision::DOUBLE)
-        }),
-        Type::Date => field.type_as_date().is_some_and(|date| matches!(date.unit().0, 0 | 1)),
-        Type::Time => field.type_as_time().is_some_and(|time| {
-            let short = matches!(time.unit(), TimeUnit::SECOND | TimeUnit::MILLISECOND);
-            unit(time.unit()) && time.bitWidth() == if short { 32 } else { 64 }
-        }),
-        Type::Timestamp => field.type_as_timestamp().is_some_and(|time| unit(time.unit())),
-        Type::Decimal => field.type_as_decimal().is_some_and(|decimal| {
-            decimal.bitWidth() == 128
-                && (1..=38).contains(&decimal.precision())
-                && (-38..=38).contains(&decimal.scale())
-        }),
-        _ => false,
-    };
-    known && alone && field.dictionary().is_none()
+fn schema_of(header: &Bytes) -> Result<Schema<'_>, Status> {
+    let message = root_as_message(header).map_err(|error| wrong(&error.to_string()))?;
+    message.header_as_schema().ok_or_else(|| wrong("their schema has to come first"))
 }
 
-/// How many rows a message has; every buffer is within it.
-fn check_row(message: &FlightData) -> Result<i64, Status> {
+/// What the lengths of a field's buffers are multiples of, in bytes: first that of its nulls. `None` if a value
+/// is more than one array, or of a type that is not known.
+fn units(field: Field<'_>) -> Option<Vec<i64>> {
+    let alone = field.children().is_none_or(|children| children.is_empty());
+    if !alone || field.dictionary().is_some() {
+        return None;
+    }
+    let known = |unit: TimeUnit| unit.0 >= TimeUnit::SECOND.0 && unit.0 <= TimeUnit::NANOSECOND.0;
+    let units = match field.type_type() {
+        Type::Null => &[][..],
+        Type::Bool => &[1, 1],
+        Type::Utf8 | Type::Binary => &[1, 4, 1],
+        Type::LargeUtf8 | Type::LargeBinary => &[1, 8, 1],
+        // Then as many of bytes as the message says.
+        Type::Utf8View | Type::BinaryView => &[1, 16],
+        Type::Int => match field.type_as_int()?.bitWidth() {
+            8 => &[1, 1],
+            16 => &[1, 2],
+            32 => &[1, 4],
+            64 => &[1, 8],
+            _ => return None,
+        },
+        Type::FloatingPoint => match field.type_as_floating_point()?.precision() {
+            Precision::HALF => &[1, 2],
+            Precision::SINGLE => &[1, 4],
+            Precision::DOUBLE => &[1, 8],
+            _ => return None,
+        },
+        Type::Date => match field.type_as_date()?.unit() {
+            DateUnit::DAY => &[1, 4],
+            DateUnit::MILLISECOND => &[1, 8],
+            _ => return None,
+        },
+        Type::Time => {
+            let time = field.type_as_time()?;
+            match (time.unit(), time.bitWidth()) {
+                (TimeUnit::SECOND | TimeUnit::MILLISECOND, 32) => &[1, 4],
+                (TimeUnit::MICROSECOND | TimeUnit::NANOSECOND, 64) => &[1, 8],
+                _ => return None,
+            }
+        }
+        Type::Timestamp if known(field.type_as_timestamp()?.unit()) => &[1, 8],
+        Type::Decimal => {
+            let decimal = field.type_as_decimal()?;
+            let fits =
+                (1..=38).contains(&decimal.precision()) && (-38..=38).contains(&decimal.scale());
+            if decimal.bitWidth() != 128 || !fits {
+                return None;
+            }
+            &[1, 16]
+        }
+        _ => return None,
+    };
+    Some(units.to_vec())
+}
+
+/// How many rows a message has; every buffer is within it, and as long as its values can be.
+fn check_row(schema: &Bytes, message: &FlightData) -> Result<i64, Status> {
     let broken = || wrong("a message of theirs contradicts itself");
     let header =
         root_as_message(&message.data_header).map_err(|error| wrong(&error.to_string()))?;
@@ -143,8 +167,30 @@ fn check_row(message: &FlightData) -> Result<i64, Status> {
             && reaches.is_some_and(|reaches| reaches <= end)
     });
     let most = i64::try_from(buffers.len()).unwrap_or(i64::MAX);
-    let mut counts = batch.variadicBufferCounts().into_iter().flatten();
-    if !whole || !within || !counts.all(|count| (0..=most).contains(&count)) {
+    let counts = || batch.variadicBufferCounts().into_iter().flatten();
+    if !whole || !within || !counts().all(|count| (0..=most).contains(&count)) {
+        return Err(broken());
+    }
+    let mut lengths = buffers.iter().map(Buffer::length);
+    let mut nodes = nodes.iter();
+    let mut further = counts();
+    for field in schema_of(schema)?.fields().into_iter().flatten() {
+        let (units, node) = units(field).zip(nodes.next()).ok_or_else(broken)?;
+        for (at, unit) in units.iter().enumerate() {
+            let length = lengths.next().ok_or_else(broken)?;
+            // One bit a row, if any of them is null.
+            let nulls_short = at == 0 && node.null_count() > 0 && length.saturating_mul(8) < rows;
+            if length % unit != 0 || nulls_short {
+                return Err(broken());
+            }
+        }
+        if matches!(field.type_type(), Type::Utf8View | Type::BinaryView) {
+            let count =
+                usize::try_from(further.next().ok_or_else(broken)?).map_err(|_| broken())?;
+            lengths.by_ref().take(count).for_each(drop);
+        }
+    }
+    if further.next().is_some() {
         return Err(broken());
     }
     Ok(rows)
@@ -152,4 +198,72 @@ fn check_row(message: &FlightData) -> Result<i64, Status> {
 
 fn wrong(cause: &str) -> Status {
     Status::invalid_argument(format!("the values of the statement cannot be read: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{
+        ArrayRef, BinaryArray, BooleanArray, Date64Array, Decimal128Array, Float64Array,
+        Int16Array, LargeStringArray, NullArray, StringArray, StringViewArray,
+        TimestampNanosecondArray,
+    };
+
+    use super::*;
+
+    fn row() -> RecordBatch {
+        let columns: [(&str, ArrayRef); 11] = [
+            ("text", Arc::new(StringArray::from(vec!["some text"]))),
+            ("large", Arc::new(LargeStringArray::from(vec!["some more"]))),
+            (
+                "view",
+                Arc::new(StringViewArray::from(vec!["a text that does not fit into its view"])),
+            ),
+            ("bytes", Arc::new(BinaryArray::from(vec![&b"bytes"[..]]))),
+            ("yes", Arc::new(BooleanArray::from(vec![true]))),
+            ("short", Arc::new(Int16Array::from(vec![Some(7)]))),
+            ("float", Arc::new(Float64Array::from(vec![0.5]))),
+            ("date", Arc::new(Date64Array::from(vec![86_400_000]))),
+            ("decimal", Arc::new(Decimal128Array::from(vec![12]))),
+            ("time", Arc::new(TimestampNanosecondArray::from(vec![None]))),
+            ("nothing", Arc::new(NullArray::new(1))),
+        ];
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true)))
+            .unwrap()
+    }
+
+    #[test]
+    fn a_row_is_read_as_it_was_written() {
+        let mut written = Vec::new();
+        write(row(), &mut written).unwrap();
+        assert_eq!(read_back(&written).unwrap(), row());
+    }
+
+    /// The library would break off for many of them.
+    #[test]
+    fn no_lie_of_a_header_is_believed() {
+        let messages = batches_to_flight_data(&row().schema(), vec![row()]).unwrap();
+        let (mut refused, mut answered) = (0, 0);
+        for (which, message) in messages.iter().enumerate() {
+            for at in 0..message.data_header.len() {
+                let old = message.data_header[at];
+                for new in [0, 1, 3, 4, 9, 16, 63, 127, 255, old ^ 1, old ^ 8, old.wrapping_add(5)]
+                {
+                    let mut header = message.data_header.to_vec();
+                    header[at] = new;
+                    let mut changed = messages.clone();
+                    changed[which].data_header = header.into();
+                    match read(changed) {
+                        Ok(_) => answered += 1,
+                        Err(status) => {
+                            assert_eq!(status.code(), tonic::Code::InvalidArgument);
+                            refused += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(refused > 1_000 && answered > 100, "{refused} and {answered}");
+    }
 }

@@ -3,7 +3,6 @@
 //! SQL can group as well, but it takes no filter of the Cloud Logging language, and needs two statements
 //! of different moments for the sums of the largest groups over time. Here both are one plan.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ use super::axis::Axis;
 use super::error::ApiError;
 use super::sums::{About, Sums, Totals, number, numbers, read, selection, texts, times};
 use super::who::Who;
-use crate::engine::{BUCKET, By, Caller, SEEN};
+use crate::engine::{BUCKET, By, Caller, GroupOrder, Measure, SEEN};
 use crate::metrics::Door;
 
 /// What flows of a group have in common.
@@ -45,7 +44,7 @@ const COLUMNS: [&str; 16] = [
 /// The one of them that is a number.
 const PORT: &str = "destination_port";
 const DEFAULT_LIMIT: usize = 50;
-const MAX_LIMIT: usize = 500;
+const MAX_LIMIT: usize = 5_000;
 const DEFAULT_BUCKETS: usize = 24;
 const MAX_BUCKETS: usize = 100;
 
@@ -59,6 +58,8 @@ pub(super) struct Parameters {
     #[serde(default)]
     until: Option<String>,
     #[serde(default)]
+    order: Option<String>,
+    #[serde(default)]
     limit: Option<String>,
     #[serde(default)]
     buckets: Option<String>,
@@ -70,7 +71,7 @@ pub(super) struct Groups {
     step_seconds: f64,
     /// Where the buckets of `counts` begin.
     times: Vec<TimestampNs>,
-    /// Those with the largest sums of `count`, the largest first.
+    /// Those that are first in the order, in it.
     groups: Vec<Group>,
     /// Whether there are more groups.
     truncated: bool,
@@ -97,18 +98,19 @@ pub(super) async fn groups(
 ) -> Result<Json<Groups>, ApiError> {
     let Query(asked) = parameters.map_err(|rejection| {
         ApiError::invalid(format!(
-            "{}: known are filter, since, until, limit and buckets",
+            "{}: known are filter, since, until, order, limit and buckets",
             rejection.body_text()
         ))
     })?;
     let flows = selection(asked.filter.as_deref(), asked.since.as_deref(), asked.until.as_deref())?;
+    let order = order(asked.order.as_deref())?;
     let limit = number("limit", asked.limit.as_deref(), DEFAULT_LIMIT, MAX_LIMIT)?;
     let buckets = number("buckets", asked.buckets.as_deref(), DEFAULT_BUCKETS, MAX_BUCKETS)?;
     let axis = Axis::new(flows.since_ns, flows.until_ns, None, buckets)?;
     let caller = Caller::new(principal, Door::Groups, asked.filter.unwrap_or_default());
     let mut found: BTreeMap<Vec<Option<String>>, Group> = BTreeMap::new();
     // One more, to know whether there are more.
-    let request = By::Largest { columns: &COLUMNS, limit: limit + 1, step_ns: axis.step_ns };
+    let request = By::First { columns: &COLUMNS, order, limit: limit + 1, step_ns: axis.step_ns };
     let about = read(&app, caller, &flows, request, |batch| {
         let begins = times(batch, BUCKET)?;
         let keys = COLUMNS.iter().map(|name| texts(batch, name)).collect::<Result<Vec<_>, _>>()?;
@@ -138,11 +140,42 @@ pub(super) async fn groups(
     });
     let about = about.await?;
     let mut groups: Vec<Group> = found.into_values().collect();
-    groups.sort_by_key(|group| Reverse(group.total.count));
+    groups.sort_by(|left, right| {
+        let ascending = left.measured(order.by).cmp(&right.measured(order.by));
+        if order.ascending { ascending } else { ascending.reverse() }
+    });
     let truncated = groups.len() > limit;
     groups.truncate(limit);
     let (step_seconds, times) = (axis.step_seconds(), axis.times());
     Ok(Json(Groups { step_seconds, times, groups, truncated, about }))
+}
+
+impl Group {
+    fn measured(&self, by: Measure) -> i128 {
+        match by {
+            Measure::Count => self.total.count.into(),
+            Measure::Bytes => self.total.bytes.into(),
+            Measure::ReplyBytes => self.total.reply_bytes.into(),
+            Measure::FirstSeen => self.first_seen.0.into(),
+            Measure::LastSeen => self.last_seen.0.into(),
+        }
+    }
+}
+
+/// `count`, or `count:asc` for the smallest first.
+fn order(text: Option<&str>) -> Result<GroupOrder, ApiError> {
+    let Some(text) = text else { return Ok(GroupOrder { by: Measure::Count, ascending: false }) };
+    let (name, ascending) = match text.strip_suffix(":asc") {
+        Some(name) => (name, true),
+        None => (text, false),
+    };
+    let by = Measure::ALL.into_iter().find(|measure| measure.name() == name);
+    by.map(|by| GroupOrder { by, ascending }).ok_or_else(|| {
+        let names = Measure::ALL.map(Measure::name).join(", ");
+        ApiError::invalid(format!(
+            "order={text:?}: there are {names}, each the largest first, or the smallest with `:asc` behind it"
+        ))
+    })
 }
 
 /// What the flows have in common, by column.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use arrow::array::{ArrayRef, DictionaryArray, Int32Array};
 use arrow::record_batch::RecordBatch;
+use weir_collector::ledger::Tally;
 use weir_flow::schema::sent_schema;
 use weir_flow::synthetic::{Synthetic, SyntheticOptions};
 use weir_flow::{Flow, FlowBuilder};
@@ -22,6 +23,7 @@ const GUEST_SHA256: &str = "4a387932cb95a75197ce075aefebf3e1522ecf99f552add2a6d4
 pub(super) const SEEN: &str = "seen";
 
 const ROWS: usize = 300;
+const LOST_ROWS: usize = 20;
 const LABELS: usize = 400;
 /// Markup, right-to-left and other marks, quotes of filters and SQL, nothing visible at all.
 const NAMES: [&str; 8] = [
@@ -56,6 +58,8 @@ impl Bed {
             builder.append(&flow);
         }
         let batch = sent(&builder.finish());
+        let lost = made_up::lose(relay.door("ingest"), batch.slice(0, LOST_ROWS), lost());
+        runtime.block_on(lost);
         runtime.block_on(made_up::bring(relay.door("ingest"), std::iter::once(batch)));
         let (settings, state) = (path.join("query.yaml"), path.join("state"));
         std::fs::write(&settings, access()).unwrap();
@@ -87,9 +91,26 @@ fn sent(batch: &RecordBatch) -> RecordBatch {
     RecordBatch::try_new(schema.clone(), columns).unwrap()
 }
 
-fn rows() -> Vec<Flow> {
+/// What a collector could not keep, of some seconds in the midst of the rows.
+fn lost() -> Tally {
+    Tally {
+        rows: LOST_ROWS as u64,
+        allow: 17,
+        deny: 3,
+        from_ns: ago(Duration::from_secs(130)),
+        to_ns: ago(Duration::from_secs(120)),
+        ..Tally::default()
+    }
+}
+
+/// That long before now, nanoseconds since 1970.
+fn ago(time: Duration) -> i64 {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap();
-    let begin = i64::try_from((now - Duration::from_secs(240)).as_nanos()).unwrap();
+    i64::try_from((now - time).as_nanos()).unwrap()
+}
+
+fn rows() -> Vec<Flow> {
+    let begin = ago(Duration::from_secs(240));
     let options = SyntheticOptions { denied_per_mille: 700, ..SyntheticOptions::default() };
     let mut flows = Synthetic::new(&options).flows(ROWS, begin, 200_000_000_000);
     let long = "n".repeat(253);

@@ -17,6 +17,8 @@ use weir_service::settings::Period;
 
 use file::Place;
 
+use crate::output::say;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum IntervalCommand {
     /// Say how many rows and bytes each interval would make, from flows that are stored.
@@ -91,7 +93,7 @@ impl Set {
         set(&mut place.logging, namespace.as_deref(), interval, until_ns, now_ns);
         place.write()?;
         let until = until_ns.map(|until_ns| format!(" until {}", moment(until_ns)));
-        println!(
+        say!(
             "{}: {interval}{} ({})",
             namespace.as_deref().unwrap_or("cluster"),
             until.unwrap_or_default(),
@@ -109,10 +111,10 @@ impl Clear {
         clear(&mut place.logging, namespace.as_deref(), now_ns());
         let whose = namespace.as_deref().unwrap_or("cluster");
         if place.logging == before {
-            println!("{whose}: no FlowLogging below {} says anything", manifests.display());
+            say!("{whose}: no FlowLogging below {} says anything", manifests.display());
         } else {
             place.write()?;
-            println!("{whose}: taken back ({})", place.path.display());
+            say!("{whose}: taken back ({})", place.path.display());
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -11,6 +11,7 @@ use weir_service::settings::Period;
 
 use crate::client::{Client, Server};
 use crate::completeness::Completeness;
+use crate::output::{print, say};
 
 const PATH: &str = "/api/v1/intervals/preview";
 
@@ -78,8 +79,8 @@ impl Preview {
         let response = response.context("the flows cannot be counted (try a shorter --since)")?;
         let report: Report = response.json().await.context("the answer is no preview")?;
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-            Output::Text => print!("{}", text(&report, self.since)),
+            Output::Json => say!("{}", serde_json::to_string_pretty(&report)?),
+            Output::Text => print(&text(&report, self.since)),
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -10,6 +10,7 @@ use weir_policy::model::{IntervalInForce, IntervalPlan};
 
 use super::file::Place;
 use super::{moment, now_ns};
+use crate::output::say;
 
 /// Exit code: 1 if something cannot be read, since collectors then go by what they read before.
 #[derive(Debug, Args)]
@@ -38,10 +39,10 @@ impl Show {
         if self.output == Output::Json {
             let intervals: Vec<_> = all.map(|(name, in_force)| value(name, in_force)).collect();
             let answer = json!({"intervals": intervals, "problems": problems});
-            println!("{}", serde_json::to_string_pretty(&answer)?);
+            say!("{}", serde_json::to_string_pretty(&answer)?);
         } else {
-            all.for_each(|(name, in_force)| println!("{}", line(name, in_force)));
-            problems.iter().for_each(|problem| println!("!! {problem}"));
+            all.for_each(|(name, in_force)| say!("{}", line(name, in_force)));
+            problems.iter().for_each(|problem| say!("!! {problem}"));
         }
         Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

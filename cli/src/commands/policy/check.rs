@@ -8,6 +8,7 @@ use serde::Serialize;
 use weir_policy::lint::{Lint, Severity, lint};
 
 use super::manifests::{Manifests, Refused};
+use crate::output::say;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -70,7 +71,7 @@ impl Check {
             lints: lints.iter().map(|lint| Finding { file: manifests.file(lint), lint }).collect(),
         };
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+            Output::Json => say!("{}", serde_json::to_string_pretty(&report)?),
             Output::Text => report.print(),
         }
         let is_good = report.errors == 0 && !(self.strict && report.warnings > 0);
@@ -81,11 +82,11 @@ impl Check {
 impl Report<'_> {
     fn print(&self) {
         for refused in self.refused {
-            println!("error: {}", refused.text());
+            say!("error: {}", refused.text());
         }
         for Finding { file, lint } in &self.lints {
             let slash = if lint.namespace.is_empty() { "" } else { "/" };
-            println!(
+            say!(
                 "{}: {}: {} {}{slash}{}: {}: {} ({})\n  fix: {}",
                 lint.severity.as_str(),
                 file.unwrap_or("unknown file"),
@@ -98,6 +99,6 @@ impl Report<'_> {
                 lint.fix
             );
         }
-        println!("{} policies, {} errors, {} warnings", self.policies, self.errors, self.warnings);
+        say!("{} policies, {} errors, {} warnings", self.policies, self.errors, self.warnings);
     }
 }

@@ -14,6 +14,7 @@ use weir_policy::explain::{Question, explain};
 use super::super::block_on;
 use super::manifests::Manifests;
 use crate::client::{Client, Server};
+use crate::output::{print, say};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -72,10 +73,10 @@ impl Explain {
             self.look(&question)?
         };
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
-            Output::Diff => print!("{}", answer["diff"].as_str().unwrap_or_default()),
+            Output::Json => say!("{}", serde_json::to_string_pretty(&answer)?),
+            Output::Diff => print(answer["diff"].as_str().unwrap_or_default()),
             Output::Text => {
-                print!("{}", text::text(answer).context("an answer of an unknown form")?);
+                print(&text::text(answer).context("an answer of an unknown form")?);
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -11,6 +11,8 @@ use weir_lab::case::{CaseOptions, CaseReport, CaseRunError, run_cases};
 use weir_lab::{Lab, Network};
 use weir_policy::case::{Case, SimulateOptions, simulate};
 
+use crate::output::say;
+
 /// Largest case file.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
@@ -84,12 +86,12 @@ impl Test {
             summary.cases.push(outcome);
         }
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&summary)?),
+            Output::Json => say!("{}", serde_json::to_string_pretty(&summary)?),
             Output::Text => {
                 if self.simulate {
                     summary.cases.iter().for_each(CaseSummary::print);
                 }
-                println!("{} passed, {} failed", summary.passed, summary.failed);
+                say!("{} passed, {} failed", summary.passed, summary.failed);
             }
         }
         Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -184,12 +186,15 @@ impl CaseSummary {
 
     fn print(&self) {
         let mark = if self.failed == 0 { "ok  " } else { "FAIL" };
-        println!(
+        say!(
             "{mark} {} ({}): {} passed, {} failed",
-            self.file, self.name, self.passed, self.failed
+            self.file,
+            self.name,
+            self.passed,
+            self.failed
         );
         for wrong in self.wrong.iter().chain(&self.error) {
-            println!("     {wrong}");
+            say!("     {wrong}");
         }
     }
 }

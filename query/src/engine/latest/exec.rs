@@ -1,17 +1,16 @@
 //! Finds the time of the last row that is wanted, then reads.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::AsArray as _;
 use arrow::datatypes::{SchemaRef, TimestampNanosecondType};
+use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{ScalarValue, internal_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{BinaryExpr, lit};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties as _, PlanProperties,
@@ -20,18 +19,18 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
-use super::Bound;
+use super::{Bounds, Wanted};
 
 /// The operator: the rows of its input, of which those beyond the bound may be missing.
 #[derive(Debug)]
 pub(super) struct LatestExec {
     input: Arc<dyn ExecutionPlan>,
+    bounds: Bounds,
     /// The times of the input's rows.
     times: Arc<dyn ExecutionPlan>,
-    /// What times have to be to the bound.
-    order: Operator,
-    rows: usize,
-    bounds: Vec<Bound>,
+    /// Bounds of its scans.
+    looking: Bounds,
+    wanted: Wanted,
     /// Done by the first partition that is read.
     found: Arc<OnceCell<()>>,
 }
@@ -39,18 +38,18 @@ pub(super) struct LatestExec {
 impl LatestExec {
     pub(super) fn new(
         input: Arc<dyn ExecutionPlan>,
+        bounds: Bounds,
         times: Arc<dyn ExecutionPlan>,
-        order: Operator,
-        rows: usize,
-        bounds: Vec<Bound>,
+        looking: Bounds,
+        wanted: Wanted,
     ) -> Self {
-        Self { input, times, order, rows, bounds, found: Arc::default() }
+        Self { input, bounds, times, looking, wanted, found: Arc::default() }
     }
 }
 
 impl DisplayAs for LatestExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LatestExec: rows={}", self.rows)
+        write!(f, "LatestExec: rows={}", self.wanted.rows)
     }
 }
 
@@ -97,8 +96,9 @@ impl ExecutionPlan for LatestExec {
             input: input.clone(),
             times: times.clone(),
             bounds: self.bounds.clone(),
+            looking: self.looking.clone(),
+            wanted: self.wanted,
             found: Arc::default(),
-            ..*self
         }))
     }
 
@@ -107,13 +107,15 @@ impl ExecutionPlan for LatestExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let (times, input) = (self.times.clone(), self.input.clone());
-        let (order, rows) = (self.order, self.rows);
-        let (bounds, found) = (self.bounds.clone(), self.found.clone());
+        let (times, looking) = (self.times.clone(), Looking::new(&self.looking));
+        let (input, bounds) = (self.input.clone(), self.bounds.clone());
+        let (wanted, found) = (self.wanted, self.found.clone());
         let batches = async move {
             let find = || async {
-                let last = last(&times, order, rows, &context).await?;
-                bound(&bounds, order, last)
+                match last(&times, &looking, wanted, &context).await? {
+                    Some(last_ns) => bounds.set(wanted.order, last_ns),
+                    None => Ok(()),
+                }
             };
             found.get_or_try_init(find).await?;
             input.execute(partition, context)
@@ -123,29 +125,44 @@ impl ExecutionPlan for LatestExec {
     }
 }
 
-/// Tells the scans.
-fn bound(bounds: &[Bound], order: Operator, last: Option<i64>) -> Result<()> {
-    let Some(last) = last else { return Ok(()) };
-    for Bound { filter, time } in bounds {
-        let last = lit(ScalarValue::TimestampNanosecond(Some(last), Some("UTC".into())));
-        filter.update(Arc::new(BinaryExpr::new(time.clone(), order, last)))?;
+/// What is known before all times are.
+#[derive(Clone, Debug)]
+struct Looking {
+    bounds: Bounds,
+    /// The least that any partition says.
+    most: Arc<Mutex<i64>>,
+}
+
+impl Looking {
+    fn new(bounds: &Bounds) -> Self {
+        Self { bounds: bounds.clone(), most: Arc::new(Mutex::new(i64::MAX)) }
     }
-    Ok(())
+
+    /// A partition alone has as many rows up to that key as are wanted. Rows of files that are not yet read
+    /// are passed by if all are beyond it.
+    fn tell(&self, first: &First) -> Result<()> {
+        let mut most = self.most.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.most >= *most {
+            return Ok(());
+        }
+        *most = first.most;
+        self.bounds.set(first.wanted.order, first.key(first.most))
+    }
 }
 
 /// The time of the last row that is wanted, in nanoseconds; `None` if all are.
 async fn last(
     times: &Arc<dyn ExecutionPlan>,
-    order: Operator,
-    rows: usize,
+    looking: &Looking,
+    wanted: Wanted,
     context: &Arc<TaskContext>,
 ) -> Result<Option<i64>> {
     let mut tasks = JoinSet::new();
     for partition in 0..times.output_partitioning().partition_count() {
-        let (times, context) = (times.clone(), context.clone());
-        tasks.spawn(async move { first(&times, partition, order, rows, context).await });
+        let (times, looking, context) = (times.clone(), looking.clone(), context.clone());
+        tasks.spawn(async move { first(&times, partition, &looking, wanted, context).await });
     }
-    let mut all = First::new(order, rows);
+    let mut all = First::new(wanted);
     while let Some(task) = tasks.join_next().await {
         let of_partition = task.map_err(|error| DataFusionError::External(Box::new(error)))??;
         of_partition.found.into_iter().for_each(|key| all.add(key));
@@ -157,13 +174,13 @@ async fn last(
 async fn first(
     times: &Arc<dyn ExecutionPlan>,
     partition: usize,
-    order: Operator,
-    rows: usize,
+    looking: &Looking,
+    wanted: Wanted,
     context: Arc<TaskContext>,
 ) -> Result<First> {
     let memory = MemoryConsumer::new(format!("times[{partition}]")).register(context.memory_pool());
-    memory.try_grow(2 * rows * size_of::<i64>())?;
-    let mut first = First::new(order, rows);
+    memory.try_grow(2 * wanted.rows * size_of::<i64>())?;
+    let mut first = First::new(wanted);
     let mut batches = times.execute(partition, context)?;
     while let Some(batch) = batches.next().await {
         let batch = batch?;
@@ -173,28 +190,28 @@ async fn first(
         for time in times.iter().flatten() {
             first.add(first.key(time));
         }
+        first.shrink();
+        looking.tell(&first)?;
     }
     Ok(first)
 }
 
 /// The least of many keys.
 struct First {
-    latest: bool,
-    rows: usize,
+    wanted: Wanted,
     found: Vec<i64>,
     /// No key above it is among the least.
     most: i64,
 }
 
 impl First {
-    fn new(order: Operator, rows: usize) -> Self {
-        let latest = order == Operator::GtEq;
-        Self { latest, rows, found: Vec::new(), most: i64::MAX }
+    fn new(wanted: Wanted) -> Self {
+        Self { wanted, found: Vec::new(), most: i64::MAX }
     }
 
-    /// A time as a key: what is wanted first is least.
+    /// A time as a key, or the other way around: what is wanted first is least.
     fn key(&self, time_ns: i64) -> i64 {
-        if self.latest { !time_ns } else { time_ns }
+        if self.wanted.order == Operator::GtEq { !time_ns } else { time_ns }
     }
 
     fn add(&mut self, key: i64) {
@@ -202,22 +219,23 @@ impl First {
             return;
         }
         self.found.push(key);
-        if self.found.len() >= 2 * self.rows {
+        if self.found.len() >= 2 * self.wanted.rows {
             self.shrink();
         }
     }
 
     fn shrink(&mut self) {
-        if self.found.len() >= self.rows {
-            self.most = *self.found.select_nth_unstable(self.rows - 1).1;
-            self.found.truncate(self.rows);
+        let rows = self.wanted.rows;
+        if self.found.len() >= rows {
+            self.most = *self.found.select_nth_unstable(rows - 1).1;
+            self.found.truncate(rows);
         }
     }
 
     /// The time of the last that is wanted; `None` if there are not so many.
     fn last(mut self) -> Option<i64> {
         self.shrink();
-        (self.found.len() == self.rows).then(|| self.key(self.most))
+        (self.found.len() == self.wanted.rows).then(|| self.key(self.most))
     }
 }
 
@@ -228,12 +246,12 @@ mod tests {
     #[test]
     fn the_first_of_many_times_are_found() {
         for (order, wanted) in [(Operator::GtEq, 990), (Operator::LtEq, 9)] {
-            let mut first = First::new(order, 10);
+            let mut first = First::new(Wanted { order, rows: 10 });
             for time in 0..1000 {
                 first.add(first.key((time * 7) % 1000));
             }
             assert_eq!(first.last(), Some(wanted));
-            let mut few = First::new(order, 10);
+            let mut few = First::new(Wanted { order, rows: 10 });
             (0..9).for_each(|time| few.add(few.key(time)));
             assert_eq!(few.last(), None);
         }

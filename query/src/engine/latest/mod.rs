@@ -1,13 +1,15 @@
 //! The latest rows, or the earliest, without reading all columns of all others.
 //!
 //! Files are sorted by who talks to whom, so the latest rows may be anywhere in them. This rule
-//! looks at their times alone first. When it knows the time of the last row that is wanted, it says
-//! so to the scans, which then decode nearly nothing else.
+//! looks at their times alone first, newest files first, and passes by what cannot hold any that is
+//! wanted. When it knows the time of the last row that is wanted, it says so to the scans, which then
+//! decode nearly nothing else.
 
 mod exec;
 
 use std::sync::Arc;
 
+use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::datasource::physical_plan::{
@@ -16,7 +18,7 @@ use datafusion::datasource::physical_plan::{
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{Column, DynamicFilterPhysicalExpr, lit};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, DynamicFilterPhysicalExpr, lit};
 use datafusion::physical_expr::projection::ProjectionExpr;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr, conjunction, split_conjunction};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -82,26 +84,29 @@ fn by_time(
     options: &ConfigOptions,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some(column) = first.expr.downcast_ref::<Column>() else { return Ok(None) };
-    let mut bounds = Vec::new();
-    let mut bound = |time: Arc<dyn PhysicalExpr>| {
-        let filter = Arc::new(DynamicFilterPhysicalExpr::new(vec![time.clone()], lit(true)));
-        bounds.push(Bound { filter: filter.clone(), time });
-        Some(filter as Arc<dyn PhysicalExpr>)
-    };
-    let Some(bounded) = scans(input, column.index(), &mut bound)? else { return Ok(None) };
-    let Some(plain) = scans(input, column.index(), &mut |_| None)? else { return Ok(None) };
-    if bounds.is_empty() {
+    let Some((input, bounds)) = bounded(input, column.index())? else { return Ok(None) };
+    // Of its own: what is looked at is bounded before all is known.
+    let Some((looked_at, looking)) = bounded(&input, column.index())? else { return Ok(None) };
+    if bounds.0.is_empty() {
         return Ok(None);
     }
     let time = ProjectionExpr { expr: first.expr.clone(), alias: column.name().to_owned() };
-    let times = Arc::new(ProjectionExec::try_new([time], plain)?);
+    let times = Arc::new(ProjectionExec::try_new([time], looked_at)?);
     let times = ProjectionPushdown::new().optimize(times, options)?;
     let order = if first.options.descending { Operator::GtEq } else { Operator::LtEq };
-    Ok(Some(Arc::new(LatestExec::new(bounded, times, order, rows, bounds))))
+    let wanted = Wanted { order, rows };
+    Ok(Some(Arc::new(LatestExec::new(input, bounds, times, looking, wanted))))
 }
 
-/// A condition for the scan's column of times.
-type OfTime<'a> = dyn FnMut(Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> + 'a;
+/// The plan with a bound in each scan, or `None`.
+fn bounded(
+    plan: &Arc<dyn ExecutionPlan>,
+    column: usize,
+) -> Result<Option<(Arc<dyn ExecutionPlan>, Bounds)>> {
+    let mut bounds = Vec::new();
+    let plan = scans(plan, column, &mut bounds)?;
+    Ok(plan.map(|plan| (plan, Bounds(bounds))))
+}
 
 /// The plan with one condition more in each scan of files, whose column of times becomes the plan's
 /// column of that place, and without those that the sort itself would make as it goes: they would
@@ -109,12 +114,12 @@ type OfTime<'a> = dyn FnMut(Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExp
 fn scans(
     plan: &Arc<dyn ExecutionPlan>,
     column: usize,
-    condition: &mut OfTime<'_>,
+    bounds: &mut Vec<Bound>,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     if plan.is::<UnionExec>() {
         let mut children = Vec::new();
         for child in plan.children() {
-            let Some(child) = scans(child, column, condition)? else { return Ok(None) };
+            let Some(child) = scans(child, column, bounds)? else { return Ok(None) };
             children.push(child);
         }
         return Ok(Some(UnionExec::try_new(children)?));
@@ -133,10 +138,12 @@ fn scans(
         }
         let filter = source.filter();
         let before = filter.iter().flat_map(split_conjunction).filter(|before| !is_dynamic(before));
-        let conditions = before.cloned().chain(condition(Arc::new(time.clone())));
+        let bound = Bound::new(Arc::new(time.clone()));
+        let conditions = before.cloned().chain([bound.filter.clone() as Arc<dyn PhysicalExpr>]);
         let source = source.with_predicate(conjunction(conditions));
         let config =
             FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source)).build();
+        bounds.push(bound);
         return Ok(Some(DataSourceExec::from_data_source(config)));
     }
     let below = if let Some(project) = plan.downcast_ref::<ProjectionExec>() {
@@ -152,7 +159,7 @@ fn scans(
         (plan.is::<CooperativeExec>() || barrier::is(plan)).then_some(column)
     };
     match (below, plan.children().as_slice()) {
-        (Some(below), [child]) => match scans(child, below, condition)? {
+        (Some(below), [child]) => match scans(child, below, bounds)? {
             Some(child) => Ok(Some(over(plan, child)?)),
             None => Ok(None),
         },
@@ -162,12 +169,45 @@ fn scans(
     }
 }
 
+/// Which rows are wanted.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    /// What times have to be to that of the last one.
+    order: Operator,
+    rows: usize,
+}
+
+/// Those of all scans of a plan.
+#[derive(Clone, Debug)]
+struct Bounds(Vec<Bound>);
+
+impl Bounds {
+    /// No row beyond that time is wanted, nanoseconds since 1970.
+    fn set(&self, order: Operator, last_ns: i64) -> Result<()> {
+        for Bound { filter, time } in &self.0 {
+            let last = lit(ScalarValue::TimestampNanosecond(Some(last_ns), Some("UTC".into())));
+            filter.update(Arc::new(BinaryExpr::new(time.clone(), order, last)))?;
+        }
+        Ok(())
+    }
+}
+
 /// A bound of a scan.
 #[derive(Clone, Debug)]
 struct Bound {
     filter: Arc<DynamicFilterPhysicalExpr>,
     /// The scan's column.
     time: Arc<dyn PhysicalExpr>,
+}
+
+impl Bound {
+    /// None yet.
+    fn new(time: Arc<dyn PhysicalExpr>) -> Self {
+        Self {
+            filter: Arc::new(DynamicFilterPhysicalExpr::new(vec![time.clone()], lit(true))),
+            time,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use crate::catalog::rollup::tests::quarter_of_an_hour;
-use crate::testing::Stand;
+use crate::testing::{Stand, batch, flow};
 
 async fn rows(stand: &Stand, sql: &str, latest: bool) -> Value {
     let response = stand.post(json!({"sql": sql, "latest": latest})).await;
@@ -41,5 +41,30 @@ async fn the_latest_rows_are_the_same_with_a_bound() {
         "select time, count(*) from flows group by time order by time desc limit 3",
     ] {
         assert!(!is_bounded(&stand, sql).await, "{sql}");
+    }
+}
+
+/// Twelve hours, each in files of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_other_hours_are_passed_by() {
+    let stand = Stand::new().await;
+    for hour in 0..12 {
+        let of_hour = (hour * 3600..hour * 3600 + 300).map(flow);
+        stand.relay.push(batch(of_hour));
+        stand.relay.flush();
+    }
+    let answer = async |order: &str, rows: usize| {
+        let sql = format!("select time, source_pod from flows order by time {order} limit {rows}");
+        assert!(is_bounded(&stand, &sql).await);
+        let response = stand.post(json!({"sql": sql})).await;
+        let body: Value = response.json().await.unwrap();
+        (body["rows"].clone(), body["bytes_scanned"].as_u64().unwrap())
+    };
+    for (order, first) in [("desc", 11 * 3600 + 299), ("asc", 0)] {
+        let (rows, few_bytes) = answer(order, 3).await;
+        assert_eq!(rows[0]["source_pod"], format!("Pod-{first}"));
+        let (rows, all_bytes) = answer(order, 10_000).await;
+        assert_eq!(rows.as_array().unwrap().len(), 12 * 300);
+        assert!(few_bytes * 3 < all_bytes, "{order}: {few_bytes} of {all_bytes} bytes");
     }
 }

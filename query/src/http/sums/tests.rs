@@ -171,6 +171,25 @@ async fn groups_are_the_largest_with_their_sums_over_time() {
             (&json!("default/redis"), &json!("redis"))
         );
     }
+    for (order, by) in [
+        ("last_seen", "last_seen desc"),
+        ("first_seen:asc", "first_seen"),
+        ("reply_bytes:asc", "reply_bytes"),
+        ("bytes", "bytes desc"),
+    ] {
+        let found = get(&stand, &format!("groups?{TIME}&order={order}&limit=2")).await;
+        let rows = stand
+            .rows(&format!(
+                "select verdict, direction, reason, policy, source_namespace, source_workload, destination_workload, protocol, \
+                 destination_port, sum(bytes) as bytes, sum(reply_bytes) as reply_bytes, min(time) as first_seen, \
+                 max(end_time) as last_seen from flows where {OF_TIME} group by all order by {by} limit 2"
+            ))
+            .await;
+        let (name, _) = order.split_once(':').unwrap_or((order, ""));
+        let measured =
+            |groups: &[Value]| groups.iter().map(|group| group[name].clone()).collect::<Vec<_>>();
+        assert_eq!(measured(found["groups"].as_array().unwrap()), measured(&rows), "{order}");
+    }
     let all = get(&stand, &format!("groups?{TIME}&limit=500")).await;
     assert_eq!(all["truncated"], false);
     let total: u64 = all["groups"]
@@ -204,8 +223,10 @@ async fn what_cannot_be_summed_says_what_to_do() {
         ("facets?fields=source_labels", "source_labels.app"),
         ("facets?fields=verdict.x", "no parts"),
         ("facets?limit=1001", "1 to 1000"),
-        ("groups?limit=501", "1 to 500"),
+        ("groups?limit=5001", "1 to 5000"),
         ("groups?by=verdict", "known are filter"),
+        ("groups?order=colour", "there are count, bytes"),
+        ("groups?order=count:desc", ":asc"),
     ] {
         let message = refused(&stand, path).await;
         assert!(message.contains(part), "{path}: {message}");

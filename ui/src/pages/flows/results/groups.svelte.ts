@@ -7,7 +7,7 @@ import { settled, sorted, type GroupSort } from "./settled";
 
 type Answer = Schemas["Groups"];
 
-/** So many at first, and the most that the service tells. */
+/** So many at first, and the most that anybody scrolls through. */
 const FIRST_LIMIT = 200;
 const LAST_LIMIT = 500;
 const BUCKETS = 24;
@@ -23,9 +23,17 @@ export class GroupList {
   readonly asked = new Asked<Answer>();
   /** Whether it asks again by itself, which no one needs to see. */
   renewing = $state(false);
-  sort = $state.raw<{ by: GroupSort; descending: boolean }>({ by: "count", descending: true });
+  #sort: { by: GroupSort; descending: boolean } = { by: "count", descending: true };
   #limit = FIRST_LIMIT;
   #parameters: Parameters = {};
+
+  /** Another order, for which the service is asked only if it has more groups than are here. */
+  order(sort: { by: GroupSort; descending: boolean }): void {
+    if (sort.by === this.#sort.by && sort.descending === this.#sort.descending) return;
+    this.#sort = sort;
+    if (this.asked.running || this.truncated) void this.load(this.#parameters);
+    else this.release();
+  }
 
   async load(parameters: Parameters): Promise<void> {
     this.#limit = FIRST_LIMIT;
@@ -71,7 +79,7 @@ export class GroupList {
   /** Shows the latest answer, in its order. */
   release(): void {
     const groups = this.asked.answer?.groups ?? [];
-    this.shown = sorted(groups, this.sort.by, this.sort.descending);
+    this.shown = sorted(groups, this.#sort.by, this.#sort.descending);
     this.waiting = 0;
   }
 
@@ -89,7 +97,8 @@ export class GroupList {
   async #ask(): Promise<boolean> {
     let mine: Answer | null = null;
     await this.asked.ask(async (signal) => {
-      const parameters = { ...this.#parameters, limit: this.#limit, buckets: BUCKETS };
+      const order = this.#sort.descending ? this.#sort.by : `${this.#sort.by}:asc`;
+      const parameters = { ...this.#parameters, order, limit: this.#limit, buckets: BUCKETS };
       mine = await get<Answer>("/api/v1/groups", parameters, signal);
       return mine;
     });
