@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use weir_flow::manifest::{DataFile, RollUp, data_path, edges_path};
+use weir_flow::manifest::{DataFile, RollUp, Verdicts, data_path, edges_path};
 use weir_flow::schema::{FIXUPS, SCHEMA_VERSION, conform, stored_schema};
 
 use crate::encode::{Shape, encode_columns};
@@ -93,7 +93,10 @@ pub(crate) fn encode(
 ) -> Result<EncodedFile, StoreError> {
     let edges = rollup::edges(&part.columns)?;
     let edges_body = encode_columns(&edges, shape)?;
-    let body = encode_columns(&part.columns, shape)?;
+    let body = match part.verdicts {
+        Verdicts::Deny => encode_columns(&part.columns, &shape.of_denies())?,
+        _ => encode_columns(&part.columns, shape)?,
+    };
     let (min_time_ns, max_time_ns) = sort::time_range(&part.columns)?;
     let file = DataFile {
         path: data_path(min_time_ns, name),

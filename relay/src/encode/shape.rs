@@ -39,6 +39,12 @@ impl Shape {
     /// For files that stay.
     pub const MERGED: Self = Self { group_rows: 1024 * 1024, page_rows: 64 * 1024, zstd_level: 9 };
 
+    /// The same for denies: few beside the allows, and asked for most. Threads read groups side by side, and
+    /// an hour of denies is one file.
+    pub(crate) fn of_denies(&self) -> Self {
+        Self { group_rows: self.group_rows.min(2 * self.page_rows), ..*self }
+    }
+
     pub(super) fn compression(&self) -> Result<Compression, ParquetError> {
         Ok(Compression::ZSTD(ZstdLevel::try_new(self.zstd_level)?))
     }

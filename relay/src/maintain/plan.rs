@@ -33,7 +33,8 @@ pub struct Retention {
     pub bytes: Option<u64>,
 }
 
-/// The next files to be made one, all of one hour and one class; `None` if nothing is worth it.
+/// The next files to be made one, all of one hour and one class; `None` if nothing is worth it. It may be one file,
+/// which as it was flushed is not compressed as hard as files that stay.
 pub(crate) fn merge(
     manifest: &Manifest,
     now_ns: u64,
@@ -45,7 +46,7 @@ pub(crate) fn merge(
         let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         groups.entry((folder, file.verdicts as u8)).or_default().push(file);
     }
-    groups.into_values().find_map(|group| {
+    let several = groups.into_values().find_map(|group| {
         let newest = group.iter().map(|file| file.min_time_ns).max()?;
         let end_ns = (newest.div_euclid(HOUR_NS) + 1).saturating_mul(HOUR_NS);
         let is_over =
@@ -57,7 +58,18 @@ pub(crate) fn merge(
                 worth.then(|| fitting(group, 2)).flatten()
             }),
         }
-    })
+    });
+    several.or_else(|| alone(&manifest.files, eagerness))
+}
+
+/// A flushed file that no others join.
+fn alone(files: &[DataFile], eagerness: Eagerness) -> Option<Vec<DataFile>> {
+    let least_rows = match eagerness {
+        Eagerness::Steady => MERGED_ROWS / 2 + 1,
+        Eagerness::Now => 1,
+    };
+    let file = files.iter().find(|file| file.level == 0 && file.rows >= least_rows)?;
+    Some(vec![file.clone()])
 }
 
 /// Enough files of one level, the lowest first.

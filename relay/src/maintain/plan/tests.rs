@@ -64,6 +64,23 @@ fn merged_files_do_not_outgrow_memory() {
 }
 
 #[test]
+fn a_file_that_nobody_joins_is_compressed_harder_once() {
+    let of = |rows, level| manifest([file("alone", 5, rows, Verdicts::Allow, level)]);
+    let large = MERGED_ROWS / 2 + 1;
+    for (eagerness, rows, level, is_written_again) in [
+        (Eagerness::Steady, large, 0, true),
+        (Eagerness::Steady, 2 * MERGED_ROWS, 0, true),
+        (Eagerness::Steady, large, 1, false),
+        (Eagerness::Steady, large - 1, 0, false),
+        (Eagerness::Now, large - 1, 0, true),
+        (Eagerness::Now, large - 1, 1, false),
+    ] {
+        let merged = merge(&of(rows, level), 5 * HOUR, eagerness);
+        assert_eq!(merged.is_some(), is_written_again, "{eagerness:?}, {rows} rows, level {level}");
+    }
+}
+
+#[test]
 fn merging_ends() {
     let mut files: Vec<DataFile> =
         (0..500).map(|n| file(&format!("{n:03}"), 5, 1 + n % 7, Verdicts::Allow, 0)).collect();
