@@ -2,7 +2,7 @@
 
 use weir_query::QueryError;
 
-use crate::whole::BROKEN;
+use crate::whole::{BROKEN, NOBODY};
 
 /// How often the library may try a task or a stage, before it fails a job and says so.
 pub(crate) const TRIES: usize = 1;
@@ -41,6 +41,11 @@ pub(crate) fn gone(cause: &str) -> QueryError {
 /// Of a failed job.
 pub(crate) fn read(message: &str) -> Failure {
     let line = message.lines().next().unwrap_or_default();
+    if line == NOBODY {
+        let start =
+            format!("{NOBODY}: start `weir executor`, or the query service without --distributed");
+        return Failure::Query(QueryError::Unavailable(start));
+    }
     let tried = format!(" failed {TRIES} times, ");
     if line == BROKEN || line.contains(&tried) {
         return Failure::Lost(line.to_owned());
@@ -134,5 +139,9 @@ mod tests {
             assert!(matches!(read(message), Failure::Lost(_)), "{message}");
         }
         assert!(matches!(read("Cancelled"), Failure::Query(_)));
+        let nobody = read(NOBODY);
+        assert!(
+            matches!(nobody, Failure::Query(QueryError::Unavailable(text)) if text.contains("weir executor"))
+        );
     }
 }

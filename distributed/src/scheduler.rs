@@ -41,7 +41,7 @@ pub struct SchedulerConfig {
     pub open: bool,
     /// Its certificate; those of all others have to be of the same authority. Default: plain text.
     pub tls: Option<ClusterTls>,
-    /// An executor that says nothing for so long is gone. Default: 15 s.
+    /// An executor that says nothing for so long is gone; without any for so long queries fail. Default: 15 s.
     pub executor_timeout: Duration,
 }
 
@@ -61,6 +61,7 @@ impl Default for SchedulerConfig {
 pub struct Scheduler {
     bound: Bound,
     server: Server,
+    executor_timeout: Duration,
 }
 
 impl Scheduler {
@@ -98,7 +99,7 @@ impl Scheduler {
         let slots = Arc::new(Slots::new(cluster.cluster_state()));
         let cluster = BallistaCluster::new(slots, cluster.job_state());
         let server = create_scheduler(cluster, Arc::new(settings)).await?;
-        Ok(Self { bound, server })
+        Ok(Self { bound, server, executor_timeout: Duration::from_secs(timeout) })
     }
 
     /// Where it is.
@@ -135,6 +136,7 @@ impl Scheduler {
         let server = self.server.clone();
         tokio::select! {
             () = whole::remove_abandoned(&server) => Ok(()),
+            () = whole::fail_without_executors(&server, self.executor_timeout) => Ok(()),
             served = start_grpc_service_with_listener(listener, self.server) => Ok(served?),
             () = reach::guard([door]) => Ok(()),
             () = shutdown.cancelled() => Ok(()),

@@ -198,7 +198,14 @@ fn an_executor_killed_in_the_middle_changes_nothing(mut bed: Bed, benchmark: &[S
         bed.both(ROOT, sql);
     }
 
-    // Without a scheduler it is said what is missing, and what needs none goes on.
+    // Without executors or a scheduler it is said what is missing, and what needs none goes on.
+    for executor in bed.executors.drain(..) {
+        executor.stop();
+    }
+    let (status, answer) = bed.ask(&bed.there, ROOT, &benchmark[0]);
+    assert_eq!(status, 503, "{answer}");
+    assert!(answer.to_string().contains("start `weir executor`"), "{answer}");
+    nothing_runs(&bed);
     bed.scheduler.signal(rustix::process::Signal::TERM);
     let said = wait_for("the query service to miss the scheduler", || {
         let (status, answer) = bed.ask(&bed.there, ROOT, &benchmark[0]);
