@@ -19,6 +19,7 @@ with flight_sql.connect(f"grpc://{address}", db_kwargs=settings) as connection, 
     out["described"] = [len(t["table_columns"]) for t in tables if t["table_name"] == "flows"][0]
     out["vendor"] = connection.adbc_get_info()["vendor_name"]
     out["types"] = connection.adbc_get_table_types()
+    out["schema"] = [f"{f.name}: {f.type}" for f in cursor.adbc_execute_schema("select verdict, count(*) as n from flows group by 1")]
     for sql in ("delete from flows", "select nothing from flows", "select (1", "select " + "1 + " * 600 + "1"):
         try:
             cursor.execute(sql)
@@ -44,6 +45,7 @@ def field(number, data):
 query = field(1, b"select * from flows")
 command = field(1, b"type.googleapis.com/arrow.flight.protocol.sql.CommandStatementQuery") + field(2, query)
 info = client.get_flight_info(flight.FlightDescriptor.for_command(command), options)
+out["same"] = client.get_schema(flight.FlightDescriptor.for_command(command), options).schema == info.schema
 table = client.do_get(info.endpoints[0].ticket, options).read_all()
 out["complete"] = json.loads(table.schema.metadata[b"weir.completeness"])["complete"]
 out["plain"] = table.num_rows

@@ -2,6 +2,7 @@
 //! through the guard, when its rows are fetched.
 
 mod cancel;
+mod described;
 mod handle;
 mod keys;
 mod metadata;
@@ -17,10 +18,11 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 pub(crate) use handle::Number;
 
 use crate::http::App;
+use described::Described;
 use service::FlightSql;
 
 /// The service.
-pub(crate) fn server(app: Arc<App>) -> FlightServiceServer<FlightSql> {
+pub(crate) fn server(app: Arc<App>) -> FlightServiceServer<Described> {
     let limit = app.engine.limits().request_bytes;
-    FlightServiceServer::new(FlightSql(app)).max_decoding_message_size(limit)
+    FlightServiceServer::new(Described(FlightSql(app))).max_decoding_message_size(limit)
 }

@@ -24,6 +24,8 @@ async fn adbc_asks_binds_and_looks_around() {
     assert_eq!(told["bound"], json!([denied(30), denied(60)]), "{told}");
     assert_eq!((&told["injected"], &told["rows"]), (&json!(0), &json!(60)));
     assert_eq!(told["plain"], 60);
+    assert_eq!(told["schema"], json!(["verdict: string", "n: int64"]));
+    assert_eq!(told["same"], json!(true));
     assert_eq!((&told["complete"], &told["vendor"]), (&json!(true), &json!("Weir")), "{told}");
     assert_eq!((&told["described"], &told["types"]), (&told["columns"], &json!(["TABLE"])));
     assert!(told["tables"].as_array().unwrap().contains(&json!("edges_1m")), "{told}");
