@@ -6,6 +6,9 @@
 //! kind of row it is: those of first packets are alike in all counters, and what they say of time
 //! comes again, in the same order, in the rows of the rest. Then the connection; time last. Other
 //! orders weighed up to 4 bytes a row more in `benches/ingest.rs`.
+//!
+//! Of denies the latest are asked for most, and an hour of them is one file: they are in runs of some
+//! minutes, newest first, and in that order within each, so that row groups differ in time.
 
 use arrow::array::{Array as _, AsArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{TimestampNanosecondType, UInt16Type};
@@ -16,7 +19,7 @@ use weir_flow::values::Verdict;
 
 use crate::columns::{Column, Columns, NULL};
 
-/// Columns in which a file is sorted, within its hour; the last two are numbers.
+/// Columns in which a file is sorted, or each of its runs; the last two are numbers.
 pub(crate) const ORDER: &[&str] = &[
     "verdict",
     "source_workload",
@@ -35,12 +38,15 @@ pub(crate) const ORDER: &[&str] = &[
 /// Rows of more hours than this share files: only broken clocks spread so far.
 const MAX_HOURS: usize = 64;
 const HOUR_NS: i64 = 3600 * 1_000_000_000;
+/// Of denies. As short as costs no room: each kind of deny is there once a run.
+const RUN_NS: i64 = HOUR_NS / RUNS as i64;
+const RUNS: u32 = 12;
 
 /// The rows of one file.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) verdicts: Verdicts,
-    /// Sorted by [`ORDER`].
+    /// Sorted by [`ORDER`], or in runs that are.
     pub(crate) columns: Columns,
 }
 
@@ -54,9 +60,9 @@ pub(crate) fn partitions(batches: &[RecordBatch]) -> Result<Vec<Part>, ArrowErro
     }
     let all = Columns::merge(&stored_schema(), batches)?;
     let mut parts = Vec::new();
-    for part in order(&all)?.chunk_by(|a, b| a.part == b.part) {
+    for part in order(&all)?.chunk_by(|a, b| a.part() == b.part()) {
         let rows = UInt32Array::from_iter_values(part.iter().map(|row| row.row));
-        let denies = part.first().is_some_and(|row| row.part % 2 == 1);
+        let denies = part.first().is_some_and(|row| row.part() % 2 == 1);
         let verdicts = if denies { Verdicts::Deny } else { Verdicts::Allow };
         parts.push(Part { verdicts, columns: all.take(&rows)? });
     }
@@ -79,7 +85,7 @@ pub(crate) fn time_range(columns: &Columns) -> Result<(i64, i64), ArrowError> {
 /// A column is missing.
 pub(crate) fn is_sorted(columns: &Columns) -> Result<bool, ArrowError> {
     let rows = order_keys(columns)?;
-    Ok(rows.is_sorted_by_key(|row| (row.part, row.key, row.time)))
+    Ok(rows.is_sorted_by_key(|row| (row.run, row.key, row.time)))
 }
 
 /// A column of times.
@@ -93,10 +99,18 @@ fn times<'a>(columns: &'a Columns, name: &str) -> Result<&'a [i64], ArrowError> 
 /// What a row is sorted by. Fields are compared in order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct SortRow {
-    part: u32,
+    /// [`RUNS`] for each part.
+    run: u32,
     key: Key,
     time: i64,
     row: u32,
+}
+
+impl SortRow {
+    /// Twice the number of its hour, and one more for denies.
+    fn part(&self) -> u32 {
+        self.run / RUNS
+    }
 }
 
 /// Ranks packed one after another, the first in the highest bits.
@@ -119,7 +133,7 @@ fn order(all: &Columns) -> Result<Vec<SortRow>, ArrowError> {
 }
 
 fn order_keys(all: &Columns) -> Result<Vec<SortRow>, ArrowError> {
-    let mut rows = parts(all)?;
+    let mut rows = runs(all)?;
     for name in ORDER {
         match all.column(name)? {
             // The values are sorted: keys are ranks.
@@ -147,9 +161,8 @@ fn bits_for(greatest: u64) -> u32 {
     (u64::BITS - greatest.leading_zeros()).max(1)
 }
 
-/// Every row with its time and its part: twice the number of its hour, as long as there are not too
-/// many, and one more for denies.
-fn parts(all: &Columns) -> Result<Vec<SortRow>, ArrowError> {
+/// Every row with its time and its run. Hours are numbered, as long as there are not too many.
+fn runs(all: &Columns) -> Result<Vec<SortRow>, ArrowError> {
     let times = times(all, "time")?;
     let Column::Text { values, keys } = all.column("verdict")? else {
         return Err(ArrowError::SchemaError("column verdict is no text".into()));
@@ -168,8 +181,10 @@ fn parts(all: &Columns) -> Result<Vec<SortRow>, ArrowError> {
             let index = hours.partition_point(|&other| other < hour);
             known = (hour, (index / hours_per_part) as u32);
         }
-        let part = 2 * known.1 + u32::from(Some(verdict) != allow);
-        SortRow { part, key: Key::default(), time, row }
+        let deny = Some(verdict) != allow;
+        let part = 2 * known.1 + u32::from(deny);
+        let later = if deny { RUNS - 1 - (time.rem_euclid(HOUR_NS) / RUN_NS) as u32 } else { 0 };
+        SortRow { run: RUNS * part + later, key: Key::default(), time, row }
     };
     Ok((0..).zip(times).zip(keys).map(row).collect())
 }

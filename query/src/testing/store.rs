@@ -10,11 +10,13 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use weir_flow::Flow;
 use weir_flow::manifest::{
-    DataFile, EDGES_PREFIX, FLOWS_PREFIX, LOSS_PREFIX, MANIFESTS_KEPT, Manifest, RollUp, data_path,
+    DataFile, EDGES_PREFIX, FLOWS_PREFIX, LOSS_PREFIX, MANIFESTS_KEPT, Manifest, RollUp, Verdicts,
+    data_path,
 };
 use weir_flow::schema::edges::{EdgeBuilder, EdgeRow, edge_schema};
 use weir_flow::schema::loss::{LossRow, loss_schema};
 use weir_flow::schema::{SCHEMA_VERSION, TimestampNs, stored_schema};
+use weir_flow::values::Verdict;
 
 const MINUTE_NS: i64 = 60_000_000_000;
 
@@ -67,6 +69,7 @@ impl FakeStore {
             min_time_ns,
             max_time_ns: flows.iter().map(|flow| flow.end_time.0).max().unwrap(),
             schema_version: SCHEMA_VERSION,
+            verdicts: class(&flows),
             edges,
             ..DataFile::default()
         }
@@ -100,6 +103,16 @@ impl FakeStore {
         }
         writer.close().unwrap();
         std::fs::metadata(&path).unwrap().len()
+    }
+}
+
+/// What a relay would say of them, only that it does not mix them.
+fn class(flows: &[Flow]) -> Verdicts {
+    let allows = flows.iter().filter(|flow| flow.verdict == Verdict::Allow.as_str()).count();
+    match allows {
+        0 => Verdicts::Deny,
+        all if all == flows.len() => Verdicts::Allow,
+        _ => Verdicts::Any,
     }
 }
 

@@ -39,7 +39,8 @@ impl Shape {
     /// For files that stay.
     pub const MERGED: Self = Self { group_rows: 1024 * 1024, page_rows: 64 * 1024, zstd_level: 9 };
 
-    /// The same for denies: few beside the allows, and asked for most. Threads read groups side by side, and
+    /// The same for denies: few beside the allows, and asked for most. Threads read groups side by side, those
+    /// of other times are passed by, and
     /// an hour of denies is one file.
     pub(crate) fn of_denies(&self) -> Self {
         Self { group_rows: self.group_rows.min(2 * self.page_rows), ..*self }

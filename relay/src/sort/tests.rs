@@ -79,6 +79,23 @@ fn denies_and_audits_are_apart_from_allows() {
 }
 
 #[test]
+fn the_latest_denies_come_first() {
+    let an_hour = batch(0..7200, |flow| {
+        flow.verdict = if flow.count % 7 == 0 { "audit" } else { "deny" }.into();
+        flow.time.0 = HOUR + (flow.count as i64 * 7919 % 7200) * 500_000_000;
+    });
+    let parts = partitions(&[an_hour]).unwrap();
+    assert_eq!(parts.len(), 1);
+    let flows = flows_of(&parts[0].columns);
+    let run = |flow: &Flow| flow.time.0.div_euclid(300 * 1_000_000_000);
+    let runs: Vec<&[Flow]> = flows.chunk_by(|a, b| run(a) == run(b)).collect();
+    assert_eq!(runs.iter().map(|run| run.len()).collect::<Vec<_>>(), [600; 12]);
+    assert!(runs.is_sorted_by_key(|flows| -run(&flows[0])));
+    assert!(runs.iter().all(|run| run.is_sorted_by_key(|flow| flow.verdict.clone())));
+    assert!(is_sorted(&parts[0].columns).unwrap());
+}
+
+#[test]
 fn each_hour_is_apart() {
     let across = batch(0..100, |flow| flow.time.0 += HOUR_NS - 50 * 1_000_003);
     let parts = partitions(&[across]).unwrap();
