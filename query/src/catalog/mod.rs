@@ -15,6 +15,7 @@ pub(crate) mod names;
 pub(crate) mod objects;
 mod prune;
 pub(crate) mod range;
+mod readers;
 pub(crate) mod relay;
 pub(crate) mod rollup;
 mod scan;

@@ -9,7 +9,6 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
@@ -19,6 +18,7 @@ use datafusion::physical_plan::union::UnionExec;
 use object_store::path::Path as ObjectPath;
 use weir_flow::manifest::DataFile;
 
+use super::readers::{END_BYTES, Readers};
 use super::store::Store;
 
 /// Hot rows that are worth a thread of their own.
@@ -82,13 +82,10 @@ pub(super) fn files(
     }
     files.sort_by_key(|file| std::cmp::Reverse(file.max_time_ns));
     let schema = &columns.schema;
-    let runtime = session.runtime_env();
-    let readers = CachedParquetFileReaderFactory::new(
-        runtime.object_store(Store::url())?,
-        runtime.cache_manager.get_file_metadata_cache(),
-    );
-    let source =
-        ParquetSource::new(schema.clone()).with_parquet_file_reader_factory(Arc::new(readers));
+    let readers = Readers::new(session.runtime_env())?;
+    let source = ParquetSource::new(schema.clone())
+        .with_parquet_file_reader_factory(Arc::new(readers))
+        .with_metadata_size_hint(END_BYTES);
     let threads = session.config().target_partitions().min(files.len()).max(1);
     let groups = (0..threads)
         .map(|thread| {
