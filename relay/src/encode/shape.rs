@@ -37,7 +37,7 @@ impl Shape {
     /// For files as they are flushed, which are merged soon: as little work as possible.
     pub const FLUSHED: Self = Self { group_rows: 512 * 1024, page_rows: 64 * 1024, zstd_level: 1 };
     /// For files that stay.
-    pub const MERGED: Self = Self { group_rows: 1024 * 1024, page_rows: 64 * 1024, zstd_level: 9 };
+    pub const MERGED: Self = Self { group_rows: 1024 * 1024, page_rows: 32 * 1024, zstd_level: 9 };
 
     /// The same for denies: few beside the allows, and asked for most. Threads read groups side by side, those
     /// of other times are passed by, and

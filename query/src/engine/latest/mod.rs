@@ -4,6 +4,9 @@
 //! looks at their times alone first, newest files first, and passes by what cannot hold any that is
 //! wanted. When it knows the time of the last row that is wanted, it says so to the scans, which then
 //! decode nearly nothing else.
+//!
+//! Where a pod or an address is asked for, few rows are left anyway: looking twice would cost more than it
+//! spares.
 
 mod exec;
 
@@ -18,7 +21,9 @@ use datafusion::datasource::physical_plan::{
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{BinaryExpr, Column, DynamicFilterPhysicalExpr, lit};
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, Column, DynamicFilterPhysicalExpr, LikeExpr, Literal, lit,
+};
 use datafusion::physical_expr::projection::ProjectionExpr;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr, conjunction, split_conjunction};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -36,6 +41,9 @@ use exec::LatestExec;
 
 /// More rows than this are looked for in one go.
 const MAX_ROWS: usize = 10_000;
+
+/// Columns of which a value is in few rows.
+const NEEDLES: [&str; 4] = ["source_pod", "destination_pod", "source_ip", "destination_ip"];
 
 /// The rule.
 #[derive(Debug)]
@@ -138,6 +146,9 @@ fn scans(
         }
         let filter = source.filter();
         let before = filter.iter().flat_map(split_conjunction).filter(|before| !is_dynamic(before));
+        if before.clone().any(is_needle) {
+            return Ok(None);
+        }
         let bound = Bound::new(Arc::new(time.clone()));
         let conditions = before.cloned().chain([bound.filter.clone() as Arc<dyn PhysicalExpr>]);
         let source = source.with_predicate(conjunction(conditions));
@@ -167,6 +178,24 @@ fn scans(
         (_, []) => Ok(Some(plan.clone())),
         _ => Ok(None),
     }
+}
+
+/// Whether a condition leaves the rows of one value of a needle, or of those that begin alike.
+fn is_needle(condition: &Arc<dyn PhysicalExpr>) -> bool {
+    let names = |expr: &Arc<dyn PhysicalExpr>| {
+        expr.downcast_ref::<Column>().is_some_and(|column| NEEDLES.contains(&column.name()))
+    };
+    if let Some(equals) = condition.downcast_ref::<BinaryExpr>() {
+        let (left, right) = (equals.left(), equals.right());
+        return *equals.op() == Operator::Eq
+            && (names(left) && right.is::<Literal>() || left.is::<Literal>() && names(right));
+    }
+    condition.downcast_ref::<LikeExpr>().is_some_and(|like| {
+        let pattern = like.pattern().downcast_ref::<Literal>();
+        let pattern = pattern.and_then(|pattern| pattern.value().try_as_str()).flatten();
+        let begins = pattern.is_some_and(|pattern| !pattern.starts_with(['%', '_']));
+        names(like.expr()) && !like.negated() && begins
+    })
 }
 
 /// Which rows are wanted.
