@@ -41,8 +41,9 @@ pub(crate) fn merge(
     eagerness: Eagerness,
 ) -> Option<Vec<DataFile>> {
     let mut groups: BTreeMap<(&str, u8), Vec<&DataFile>> = BTreeMap::new();
-    // A file of more than half the most has no partner that is worth it.
-    for file in manifest.files.iter().filter(|file| file.rows <= MERGED_ROWS / 2) {
+    // A file of more than half the most has no partner that is worth it, unless it is written again anyway.
+    let may_join = |file: &&DataFile| file.rows <= MERGED_ROWS / 2 || file.level == 0;
+    for file in manifest.files.iter().filter(may_join) {
         let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         groups.entry((folder, file.verdicts as u8)).or_default().push(file);
     }

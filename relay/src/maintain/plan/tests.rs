@@ -81,6 +81,23 @@ fn a_file_that_nobody_joins_is_compressed_harder_once() {
 }
 
 #[test]
+fn a_large_flushed_file_takes_smaller_ones_along() {
+    let large = MERGED_ROWS / 2 + 1;
+    let files = |level| {
+        let sizes = [large, large, large / 2, large / 4].into_iter().zip(0..);
+        manifest(sizes.map(|(rows, n)| file(&format!("{n}"), 5, rows, Verdicts::Allow, level)))
+    };
+    let rows = |level, eagerness| -> Option<Vec<u64>> {
+        let merged = merge(&files(level), 5 * HOUR, eagerness)?;
+        Some(merged.iter().map(|file| file.rows).collect())
+    };
+    for eagerness in [Eagerness::Steady, Eagerness::Now] {
+        assert_eq!(rows(0, eagerness), Some(vec![large / 4, large / 2, large]), "{eagerness:?}");
+    }
+    assert_eq!(rows(1, Eagerness::Now), Some(vec![large / 4, large / 2]));
+}
+
+#[test]
 fn merging_ends() {
     let mut files: Vec<DataFile> =
         (0..500).map(|n| file(&format!("{n:03}"), 5, 1 + n % 7, Verdicts::Allow, 0)).collect();
