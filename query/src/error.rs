@@ -7,7 +7,7 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 
-use crate::catalog::names;
+use crate::catalog::names::{self, Missing};
 
 /// Why a query has no answer. The text says what to do about it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -25,10 +25,10 @@ pub enum QueryError {
     },
     /// It names a table that is not there.
     #[error("{0}")]
-    NoTable(String),
+    NoTable(Missing),
     /// It names a column that is not there.
     #[error("{0}")]
-    NoColumn(String),
+    NoColumn(Missing),
     /// It would change something.
     #[error("{0}")]
     ReadOnly(String),
@@ -85,6 +85,14 @@ impl QueryError {
             other => other,
         }
     }
+
+    /// The same with the place where the statement names what is not there.
+    pub(crate) fn placed(mut self, sql: &str) -> Self {
+        if let Self::NoTable(missing) | Self::NoColumn(missing) = &mut self {
+            missing.look_for(sql);
+        }
+        self
+    }
 }
 
 /// Whether an error is about a regular expression.
@@ -118,7 +126,9 @@ impl From<DataFusionError> for QueryError {
                 Self::Invalid(format!("a regular expression cannot be used: {}", text()))
             }
             DataFusionError::SchemaError(error, _) => match error.as_ref() {
-                SchemaError::FieldNotFound { .. } => Self::NoColumn(names::explain(error)),
+                SchemaError::FieldNotFound { field, .. } => {
+                    Self::NoColumn(Missing::new(&field.name, names::explain(error)))
+                }
                 _ => Self::Invalid(names::explain(error)),
             },
             DataFusionError::SQL(error, _) => Self::from(error.as_ref()),
@@ -130,9 +140,10 @@ impl From<DataFusionError> for QueryError {
             DataFusionError::Internal(_)
             | DataFusionError::ExecutionJoin(_)
             | DataFusionError::External(_) => Self::Internal(text()),
-            DataFusionError::Plan(message) if names::missing_table(message).is_some() => {
-                Self::NoTable(names::missing_table(message).unwrap_or_default())
-            }
+            DataFusionError::Plan(message) => match names::missing_table(message) {
+                Some(missing) => Self::NoTable(missing),
+                None => Self::Invalid(text()),
+            },
             _ => Self::Invalid(text()),
         }
     }

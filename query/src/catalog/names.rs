@@ -1,7 +1,49 @@
-//! Finds the name that was meant.
+//! Finds the name that was meant, and where the one stands that is not there.
+
+use std::fmt;
 
 use datafusion::common::{Column, SchemaError};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use weir_flow::schema::tables;
+
+/// A name that stands for nothing.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    name: String,
+    message: String,
+    place: Option<(u64, u64)>,
+}
+
+impl Missing {
+    pub(crate) fn new(name: &str, message: String) -> Self {
+        Self { name: name.to_owned(), message, place: None }
+    }
+
+    /// Finds the place in the statement's text: where the name stands first.
+    pub(crate) fn look_for(&mut self, sql: &str) {
+        let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location();
+        let named = |token: &Token| matches!(token, Token::Word(word) if word.value.eq_ignore_ascii_case(&self.name));
+        let found = tokens.ok().and_then(|tokens| tokens.into_iter().find(|at| named(&at.token)));
+        self.place = found.map(|at| (at.span.start.line, at.span.start.column));
+    }
+
+    /// Line and column, each from 1, if known.
+    pub(crate) fn place(&self) -> Option<(u64, u64)> {
+        self.place
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place {
+            Some((line, column)) => {
+                write!(f, "line {line}, column {column}: {}", self.message)
+            }
+            None => f.write_str(&self.message),
+        }
+    }
+}
 
 /// What is wrong with a column reference, and what was probably meant.
 pub(crate) fn explain(error: &SchemaError) -> String {
@@ -14,11 +56,12 @@ pub(crate) fn explain(error: &SchemaError) -> String {
 }
 
 /// What is wrong with a reference to a table, if that is what the engine's message says.
-pub(crate) fn missing_table(message: &str) -> Option<String> {
+pub(crate) fn missing_table(message: &str) -> Option<Missing> {
     let name = message.strip_prefix("table '")?.strip_suffix("' not found")?;
     let name = name.strip_prefix("weir.public.").unwrap_or(name);
     let known: Vec<String> = tables().iter().map(|table| format!("`{}`", table.name)).collect();
-    Some(format!("there is no table `{name}`: there are {}", known.join(", ")))
+    let message = format!("there is no table `{name}`: there are {}", known.join(", "));
+    Some(Missing::new(name.rsplit('.').next().unwrap_or(name), message))
 }
 
 /// Says that there is no such column and names the nearest of the known ones.
@@ -64,6 +107,23 @@ fn distance(left: &str, right: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_name_is_found_in_the_text() {
+        let mut missing = Missing::new("verdct", "it is not there".into());
+        assert_eq!(missing.to_string(), "it is not there");
+        for (sql, place) in [
+            ("select verdct from flows", Some((1, 8))),
+            ("select 'verdct', -- verdct\n  f.\"Verdct\" from flows f", Some((2, 5))),
+            ("select verdict", None),
+            ("select 'open", None),
+        ] {
+            missing.look_for(sql);
+            assert_eq!(missing.place(), place, "{sql}");
+        }
+        missing.look_for("select\n verdct");
+        assert_eq!(missing.to_string(), "line 2, column 2: it is not there");
+    }
 
     #[test]
     fn the_nearest_name_is_suggested() {

@@ -77,7 +77,8 @@ pub(crate) async fn describe(
 
 async fn plan_open(state: &SessionState, request: &SqlRequest) -> Result<LogicalPlan, QueryError> {
     let statement = parse(&request.sql, request.dialect)?;
-    let plan = state.statement_to_plan(statement).await.map_err(QueryError::planning)?;
+    let plan = state.statement_to_plan(statement).await;
+    let plan = plan.map_err(|error| QueryError::planning(error).placed(&request.sql))?;
     read_only().verify_plan(&plan).map_err(|_| refuse_writes())?;
     Ok(plan)
 }

@@ -74,6 +74,7 @@ async fn every_error_has_the_same_shape() {
         (query("selekt 1"), 400, "INVALID_ARGUMENT", "selekt"),
         (query("select ) from flows"), 400, "INVALID_ARGUMENT", "cannot be read"),
         (query("select * from flow"), 400, "INVALID_ARGUMENT", "there is no table `flow`"),
+        (query("select 1\nfrom flow"), 400, "INVALID_ARGUMENT", "line 2, column 6: there is"),
         (query("select frobnicate(1)"), 400, "INVALID_ARGUMENT", "frobnicate"),
         (query("select 1/0"), 400, "INVALID_ARGUMENT", "zero"),
         (query("select cast('x' as int)"), 400, "INVALID_ARGUMENT", "x"),

@@ -30,10 +30,12 @@ impl Failure {
 
     /// Of a query whose text begins at this character of what the client sent.
     pub(super) fn of(error: &QueryError, sql: &str, begin: usize) -> Self {
-        let position = match error {
-            QueryError::Syntax { place: Some(place), .. } => Some(begin + character(sql, *place)),
+        let place = match error {
+            QueryError::Syntax { place, .. } => *place,
+            QueryError::NoTable(missing) | QueryError::NoColumn(missing) => missing.place(),
             _ => None,
         };
+        let position = place.map(|place| begin + character(sql, place));
         Self::Told { code: code(error), message: error.to_string(), position, fatal: false }
     }
 

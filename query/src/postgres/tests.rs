@@ -86,6 +86,7 @@ async fn psql_asks_and_is_told_what_is_wrong() {
     for (sql, code, told) in [
         ("select 1;\nselect (1 from flows", "42601", "LINE 2"),
         ("select verdikt from flows", "42703", "did you mean `verdict`"),
+        ("select 1;\nselect verdikt from flows", "42703", "LINE 2: select verdikt"),
         ("select * from flws", "42P01", "there is no table"),
         ("delete from flows", "25006", "read-only"),
         ("copy flows to stdout", "25006", "read-only"),
