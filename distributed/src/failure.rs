@@ -2,7 +2,8 @@
 
 use weir_query::QueryError;
 
-use crate::whole::{BROKEN, NOBODY};
+use crate::nobody::NOBODY;
+use crate::whole::BROKEN;
 
 /// How often the library may try a task or a stage, before it fails a job and says so.
 pub(crate) const TRIES: usize = 1;

@@ -14,6 +14,7 @@ mod executor;
 mod failure;
 mod gauge;
 mod job;
+mod nobody;
 mod one_part;
 mod reach;
 mod scheduler;

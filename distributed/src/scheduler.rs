@@ -19,7 +19,7 @@ use crate::gauge::Gauges;
 use crate::reach::Bound;
 use crate::slots::Slots;
 use crate::tls::{ClusterTls, Tls};
-use crate::{MAX_MESSAGE_BYTES, failure, reach, session, whole};
+use crate::{MAX_MESSAGE_BYTES, failure, nobody, reach, session, whole};
 
 type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
 
@@ -136,7 +136,7 @@ impl Scheduler {
         let server = self.server.clone();
         tokio::select! {
             () = whole::remove_abandoned(&server) => Ok(()),
-            () = whole::fail_without_executors(&server, self.executor_timeout) => Ok(()),
+            () = nobody::fail_without_executors(&server, self.executor_timeout) => Ok(()),
             served = start_grpc_service_with_listener(listener, self.server) => Ok(served?),
             () = reach::guard([door]) => Ok(()),
             () = shutdown.cancelled() => Ok(()),

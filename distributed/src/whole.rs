@@ -5,7 +5,7 @@
 //! job fails, and the query service hands in the plan anew.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::job_status::Status as JobStatus;
@@ -19,11 +19,6 @@ use datafusion_proto::physical_plan::AsExecutionPlan;
 
 /// Why such a job failed.
 pub(crate) const BROKEN: &str = "an executor went away with a part of the query";
-
-/// Why a job failed for which nobody is there.
-pub(crate) const NOBODY: &str = "there is no executor";
-/// How often it is looked whether somebody is.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// A client asks for its job's end several times a second and gives it up then; a job that is left after
 /// this time has none.
@@ -56,32 +51,6 @@ fn tries_again<'a>(mut stages: impl Iterator<Item = &'a ExecutionStage>) -> bool
         let mut tasks = stage.task_infos().unwrap_or_default().iter();
         attempt > 0 || tasks.any(|task| matches!(task.task_status, TaskStatus::Failed(_)))
     })
-}
-
-/// Fails jobs while there has been no executor for so long; does not end. The library has jobs wait that
-/// began without one.
-pub(crate) async fn fail_without_executors<T, U>(server: &SchedulerServer<T, U>, patience: Duration)
-where
-    T: AsLogicalPlan + 'static,
-    U: AsExecutionPlan + 'static,
-{
-    let mut last_seen = Instant::now();
-    loop {
-        tokio::time::sleep(LOOK).await;
-        if server.is_ready() {
-            last_seen = Instant::now();
-        }
-        if last_seen.elapsed() < patience {
-            continue;
-        }
-        for (id, job) in server.state.task_manager.get_running_job_cache().iter() {
-            let mut graph = job.execution_graph.write().await;
-            if matches!(graph.status().status, Some(JobStatus::Queued(_) | JobStatus::Running(_))) {
-                tracing::warn!(job = %id, "{NOBODY}, it fails");
-                graph.fail_job(NOBODY.to_owned());
-            }
-        }
-    }
 }
 
 /// Removes failed jobs whose clients do not; does not end.

@@ -1,5 +1,6 @@
 //! A local directory as an object store whose `put` returns only when the object would survive a
-//! power failure: `object_store`'s own writes and renames, but does not sync.
+//! power failure: `object_store`'s own writes and renames, but does not sync. Its reads wake a thread
+//! for each; here what the system has in memory is read at once.
 
 use std::fmt;
 use std::fs::{self, File};
