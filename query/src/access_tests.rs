@@ -1,7 +1,8 @@
 //! Two principals, and that neither sees a row of the other's by any door, nor learns that there is one.
 
 mod about;
-mod certificates;
+pub(crate) mod certificates;
+mod gcloud;
 mod logging;
 
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! What tests need: a relay that speaks real Flight on a real socket, a query service in front of
 //! it, and flows.
 
+mod gcloud;
 mod relay;
 mod store;
 
@@ -15,6 +16,7 @@ use weir_flow::schema::{LabelMap, TimestampNs};
 use weir_flow::values::PolicyRule;
 use weir_flow::{Flow, FlowBuilder};
 
+pub(crate) use gcloud::{Ran, gcloud, gcloud_shell};
 pub(crate) use relay::FakeRelay;
 pub(crate) use store::FakeStore;
 
@@ -250,11 +252,15 @@ impl Stand {
     }
 }
 
+/// Where `scripts/setup` puts what is no package of the system.
+pub(crate) fn cache() -> PathBuf {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    std::env::var_os("WEIR_CACHE").map_or_else(|| home.join(".cache/weir"), Into::into)
+}
+
 /// What a Python program prints, with the packages of `scripts/setup test`.
 pub(crate) async fn python(program: &str, arguments: &[&str]) -> String {
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let cache = std::env::var_os("WEIR_CACHE").map_or_else(|| home.join(".cache/weir"), Into::into);
-    let python = cache.join("python/bin/python");
+    let python = cache().join("python/bin/python");
     assert!(python.exists(), "there is no {}: run scripts/setup test", python.display());
     let mut command = tokio::process::Command::new(python);
     command.args(["-c", program]).args(arguments).kill_on_drop(true);

@@ -93,24 +93,24 @@ fn the_rogue_is_allowed_then_denied_with_the_policy_that_did_it() {
     assert!(demo.stop().success());
 }
 
-/// What `gcloud logging read --project demo "$filter" --limit 2` sends with the filter of GKE's tutorial
-/// on network policy logging.
+/// `gcloud logging read` with the filter of GKE's tutorial on network policy logging.
 fn gcloud_reads_denies(demo: &Service) {
-    let filter = "timestamp>=\"2025-11-19T17:15:57.203629Z\" AND resource.type=\"k8s_node\" \
-                  jsonPayload.disposition=\"deny\" resource.labels.location=\"europe-west1\" \
-                  resource.labels.cluster_name=\"demo\" \
+    let filter = "resource.type=\"k8s_node\" jsonPayload.disposition=\"deny\" \
+                  resource.labels.location=\"europe-west1\" resource.labels.cluster_name=\"demo\" \
                   logName=\"projects/demo/logs/policy-action\"";
-    let body = json!({
-        "filter": filter,
-        "orderBy": "timestamp desc",
-        "pageSize": 2,
-        "resourceNames": ["projects/demo"],
-    });
-    let (status, answer) = demo.request("POST", "/v2/entries:list?alt=json", Some(body));
-    assert_eq!(status, 200, "{answer}");
-    let answer: Value = serde_json::from_str(&answer).unwrap();
-    assert_eq!(answer["entries"].as_array().unwrap().len(), 2, "{answer}");
-    for entry in answer["entries"].as_array().unwrap() {
+    let settings = tempfile::tempdir().unwrap();
+    let output = Command::new("gcloud")
+        .args(["logging", "read", filter, "--project=demo", "--limit=2", "--format=json"])
+        .env("CLOUDSDK_CONFIG", settings.path())
+        .env("CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING", format!("http://{}/", demo.door("http")))
+        .env("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true")
+        .env("CLOUDSDK_CORE_DISABLE_USAGE_REPORTING", "true")
+        .output()
+        .expect("there is no gcloud: please install Google's package google-cloud-cli");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let entries: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(entries.as_array().unwrap().len(), 2, "{entries}");
+    for entry in entries.as_array().unwrap() {
         assert_eq!(entry["jsonPayload"]["disposition"], "deny", "{entry}");
         assert_eq!(entry["resource"]["labels"]["location"], "europe-west1", "{entry}");
         assert!(entry["jsonPayload"]["count"].as_u64().unwrap() > 0, "{entry}");

@@ -8,7 +8,7 @@ use crate::testing::{Stand, batch, flow, python};
 use crate::{AccessSettings, QueryConfig, TlsSettings, TokenSettings};
 
 /// A root, a certificate for this machine and one of a client, with their keys, by openssl.
-fn certificates(directory: &Path) {
+pub(crate) fn certificates(directory: &Path) {
     let script = "set -e
 new() { openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj \"/CN=$1\" -keyout $1.key \"${@:2}\"; }
 new root -x509 -days 1 -out root.pem
@@ -147,8 +147,12 @@ fn secured(directory: &Path) -> QueryConfig {
         grants: vec![grant("spiffe://test/alice", &["ns-1"], false), grant("root", &["*"], true)],
         ..AccessSettings::default()
     };
-    let tls = TlsSettings { certificate: at("server.pem"), key: at("server.key") };
-    QueryConfig { access: Some(access), tls: Some(tls), ..QueryConfig::default() }
+    QueryConfig { access: Some(access), tls: Some(tls(directory)), ..QueryConfig::default() }
+}
+
+/// The doors' own certificate.
+pub(crate) fn tls(directory: &Path) -> TlsSettings {
+    TlsSettings { certificate: directory.join("server.pem"), key: directory.join("server.key") }
 }
 
 /// psql with the files of a directory: what it printed, and what it complained about.

@@ -1,3 +1,5 @@
+mod gcloud;
+
 use serde_json::{Value, json};
 
 use super::metrics::MetricStore;
