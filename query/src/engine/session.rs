@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 use super::cooperate::Cooperate;
 use super::kept::{KeepAggregates, Kept};
 use super::latest::LatestFirst;
-use super::postgres::{PG_CATALOG, PostgresSession};
+use super::postgres::PostgresSession;
 use super::request::Dialect;
 use super::tables::Tables;
 use super::words::{AllWords, GroupByWords};
@@ -78,17 +78,17 @@ impl Sessions {
         without: &[&str],
     ) -> Result<SessionState, QueryError> {
         let schema = tables.schema()?;
-        let (shared, pg_catalog) = match dialect {
-            Dialect::Own => (&self.shared, None),
+        let (shared, schemas) = match dialect {
+            Dialect::Own => (&self.shared, &[][..]),
             Dialect::Postgres => {
                 let make = || PostgresSession::new(&self.shared, &schema);
                 let session = self.postgres.get_or_try_init(make).await?;
-                (&session.state, Some(session.catalog.clone()))
+                (&session.state, &session.schemas[..])
             }
         };
         let catalog = MemoryCatalogProvider::new();
-        if let Some(pg_catalog) = pg_catalog {
-            catalog.register_schema(PG_CATALOG, pg_catalog)?;
+        for (name, schema) in schemas {
+            catalog.register_schema(name, schema.clone())?;
         }
         let options = &self.shared.config_options().catalog;
         catalog.register_schema(&options.default_schema, Arc::new(schema))?;

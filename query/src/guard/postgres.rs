@@ -12,10 +12,11 @@ use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use crate::error::QueryError;
 
 /// What only questions about the catalogs have in them.
-const WORDS: [&str; 8] = [
+const WORDS: [&str; 9] = [
     "pg_",
     "information_schema",
     "current_schema",
+    "current_setting",
     "current_user",
     "session_user",
     "current_database",
@@ -23,9 +24,10 @@ const WORDS: [&str; 8] = [
     "::reg",
 ];
 
-/// Parts of psql's `\d+`, `\dn+` and `\du` that the planner does not know, and what they say here: there are no
-/// options of tables, no privileges, and nobody is a member of a role.
-const REWORDED: [(&str, &str); 3] = [
+/// Parts of psql's `\d+`, `\dn+` and `\du`, and of Grafana's query builder, that the planner does not know, and
+/// what they say here: there are no options of tables, no privileges, nobody is a member of a role, and one schema is
+/// searched. Spaces and capitals do not matter.
+const REWORDED: [(&str, &str); 4] = [
     (
         "pg_catalog.array_to_string(c.reloptions || array(select 'toast.' || x from \
          pg_catalog.unnest(tc.reloptions) x), ', ')",
@@ -33,9 +35,16 @@ const REWORDED: [(&str, &str); 3] = [
     ),
     ("pg_catalog.array_to_string(n.nspacl, E'\\n')", "''"),
     (
-        "ARRAY(SELECT b.rolname\n        FROM pg_catalog.pg_auth_members m\n        JOIN pg_catalog.pg_roles b ON \
-         (m.roleid = b.oid)\n        WHERE m.member = r.oid) as memberof",
+        "ARRAY(SELECT b.rolname FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles b ON \
+         (m.roleid = b.oid) WHERE m.member = r.oid) as memberof",
         "'{}' as memberof",
+    ),
+    (
+        "SELECT CASE WHEN trim(s[i]) = '\"$user\"' THEN user ELSE trim(s[i]) END FROM generate_series(\
+         array_lower(string_to_array(current_setting('search_path'), ','), 1), \
+         array_upper(string_to_array(current_setting('search_path'), ','), 1)) AS i, \
+         string_to_array(current_setting('search_path'), ',') s",
+        "'public'",
     ),
 ];
 
@@ -50,11 +59,62 @@ pub(super) fn asks_catalog(sql: &str) -> bool {
 
 /// The statements, in words that the planner knows.
 pub(super) fn parse(sql: &str) -> Result<VecDeque<Statement>, QueryError> {
-    let reworded = REWORDED.iter().fold(sql.to_owned(), |sql, (from, to)| sql.replace(from, to));
+    let reworded = REWORDED.iter().fold(sql.to_owned(), |sql, (from, to)| reword(sql, from, to));
     let statements = REWRITER.parse(&reworded).map_err(|unplaced| {
         // The rewriter does not keep places: ask for the error again.
         let placed = Parser::parse_sql(&PostgreSqlDialect {}, sql).err();
         QueryError::from(&placed.unwrap_or(unplaced))
     })?;
     Ok(statements.into_iter().map(|statement| Statement::Statement(Box::new(statement))).collect())
+}
+
+/// The text with another part in place of each that says the same but for spaces and capitals.
+fn reword(sql: String, from: &str, to: &str) -> String {
+    let from: Vec<u8> = letters(from.as_bytes()).map(|(_, letter)| letter).collect();
+    let letters: Vec<(usize, u8)> = letters(sql.as_bytes()).collect();
+    let is_there = |at: usize| {
+        let here = letters.get(at..at + from.len());
+        here.is_some_and(|here| here.iter().map(|(_, letter)| letter).eq(&from))
+    };
+    let (mut reworded, mut copied, mut at) = (String::new(), 0, 0);
+    while at + from.len() <= letters.len() {
+        if is_there(at) {
+            reworded.push_str(&sql[copied..letters[at].0]);
+            reworded.push_str(to);
+            at += from.len();
+            copied = letters[at - 1].0 + 1;
+        } else {
+            at += 1;
+        }
+    }
+    if copied == 0 {
+        return sql;
+    }
+    reworded.push_str(&sql[copied..]);
+    reworded
+}
+
+/// The bytes that are no spaces, small, with their places.
+fn letters(text: &[u8]) -> impl Iterator<Item = (usize, u8)> {
+    let letters = text.iter().enumerate().filter(|(_, letter)| !letter.is_ascii_whitespace());
+    letters.map(|(at, letter)| (at, letter.to_ascii_lowercase()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_found_whatever_their_spaces_and_capitals() {
+        for (sql, reworded) in [
+            ("a B  (c) d", "a X d"),
+            ("a\nb(\tC )d b(c)", "a\nXd X"),
+            ("b(c)b(c)", "XX"),
+            ("ä b(ç) b(c", "ä b(ç) b(c"),
+            ("ä b(c)ä", "ä Xä"),
+            ("", ""),
+        ] {
+            assert_eq!(reword(sql.to_owned(), "b (c)", "X"), reworded, "{sql}");
+        }
+    }
 }

@@ -11,12 +11,12 @@ mod frame;
 mod parameters;
 mod portal;
 mod session;
-mod settings;
+pub(crate) mod settings;
 mod startup;
 mod statement;
 #[cfg(test)]
 mod tests;
-mod types;
+pub(crate) mod types;
 mod values;
 
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! The door with real clients: psql and psycopg. And with what no client sends.
 
+mod grafana;
+
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::testing::{Stand, batch, flow};
+use crate::testing::{Stand, batch, cache, flow};
 use crate::{Limits, QueryConfig};
 
 /// 60 flows, half of them stored.
@@ -40,11 +41,7 @@ async fn psql(stand: &Stand, arguments: &[&str]) -> (String, String) {
 
 /// What a program of Python prints, as JSON. It finds the door's address in `DSN`.
 async fn python(stand: &Stand, program: &str) -> Value {
-    let cache = std::env::var_os("WEIR_CACHE").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/weir"),
-        PathBuf::from,
-    );
-    let python = cache.join("python/bin/python");
+    let python = cache().join("python/bin/python");
     assert!(python.exists(), "there is no {}: run scripts/setup test", python.display());
     let mut command = Command::new(python);
     let dsn = format!("host=127.0.0.1 port={} user=me dbname=any", stand.postgres.port());

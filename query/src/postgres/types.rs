@@ -124,6 +124,64 @@ impl Kind {
     }
 }
 
+/// A column's type as `information_schema.columns` tells it.
+pub(crate) struct SqlType {
+    /// As the standard calls it, or Postgres (`data_type`).
+    pub(crate) name: &'static str,
+    /// As Postgres has it in its catalog (`udt_name`).
+    pub(crate) internal: String,
+    pub(crate) precision: Option<i32>,
+    pub(crate) radix: Option<i32>,
+    pub(crate) scale: Option<i32>,
+    pub(crate) datetime_precision: Option<i32>,
+}
+
+impl SqlType {
+    pub(crate) fn of(data_type: &DataType) -> Self {
+        let kind = Kind::of(data_type);
+        let (precision, radix, scale) = match kind {
+            Kind::Int2 => (Some(16), Some(2), Some(0)),
+            Kind::Int4 => (Some(32), Some(2), Some(0)),
+            Kind::Int8 => (Some(64), Some(2), Some(0)),
+            Kind::Float4 => (Some(24), Some(2), None),
+            Kind::Float8 => (Some(53), Some(2), None),
+            Kind::Numeric => (None, Some(10), None),
+            _ => (None, None, None),
+        };
+        let datetime_precision = match kind {
+            Kind::Date => Some(0),
+            Kind::Time | Kind::Timestamp { .. } | Kind::Interval => Some(6),
+            _ => None,
+        };
+        let name = match kind {
+            Kind::Bool => "boolean",
+            Kind::Int2 => "smallint",
+            Kind::Int4 => "integer",
+            Kind::Int8 => "bigint",
+            Kind::Numeric => "numeric",
+            Kind::Float4 => "real",
+            Kind::Float8 => "double precision",
+            Kind::Text => "text",
+            Kind::Bytes => "bytea",
+            Kind::Date => "date",
+            Kind::Time => "time without time zone",
+            Kind::Timestamp { zoned: true } => "timestamp with time zone",
+            Kind::Timestamp { zoned: false } => "timestamp without time zone",
+            Kind::Interval => "interval",
+            Kind::Json => "jsonb",
+            Kind::List(_) => "ARRAY",
+        };
+        Self {
+            name,
+            internal: kind.postgres().name().to_owned(),
+            precision,
+            radix,
+            scale,
+            datetime_precision,
+        }
+    }
+}
+
 /// Which columns a client wants in binary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Formats(pub(super) Vec<i16>);

@@ -4,6 +4,9 @@
 //! Numbers of tables have to stay what they are from one statement to the next, so the catalog is made
 //! once. It knows names and columns only, and those are the same for everybody.
 
+mod current_setting;
+mod information_schema;
+
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
@@ -20,17 +23,21 @@ use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::setup_pg_catalog;
 
 use crate::error::QueryError;
+use information_schema::INFORMATION_SCHEMA;
 
 /// The version of Postgres whose catalogs and messages clients find here.
 pub(crate) const SERVER_VERSION: &str = "15.12";
 /// The schema of its catalogs.
-pub(super) const PG_CATALOG: &str = "pg_catalog";
+const PG_CATALOG: &str = "pg_catalog";
+/// The schema of the tables.
+const SCHEMA: &str = "public";
 
 /// A session for clients of Postgres.
 #[derive(Debug)]
 pub(super) struct PostgresSession {
     pub(super) state: SessionState,
-    pub(super) catalog: Arc<dyn SchemaProvider>,
+    /// Further schemas, by their names.
+    pub(super) schemas: [(&'static str, Arc<dyn SchemaProvider>); 2],
 }
 
 impl PostgresSession {
@@ -42,8 +49,10 @@ impl PostgresSession {
         let schema = MemorySchemaProvider::new();
         let mut names = tables.table_names();
         names.sort_unstable();
+        let mut columns = Vec::new();
         for name in names {
             let Some(table) = tables.table(&name).await? else { continue };
+            columns.push((name.clone(), table.schema()));
             schema.register_table(name, Arc::new(EmptyTable::new(table.schema())))?;
         }
         let options = &state.config_options().catalog;
@@ -52,18 +61,21 @@ impl PostgresSession {
         catalog.register_schema(&options.default_schema, Arc::new(schema))?;
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(name.clone(), Arc::new(catalog));
-        let mut state = SessionStateBuilder::new_from_existing(state.clone())
-            .with_config(state.config().clone().with_information_schema(true))
-            .build();
+        let mut state = SessionStateBuilder::new_from_existing(state.clone()).build();
         state.register_catalog_list(Arc::new(catalogs));
         let context = SessionContext::new_with_state(state);
         setup_pg_catalog(&context, &name, EmptyContextProvider).map_err(|error| *error)?;
         for (name, arguments, value) in constants() {
             context.register_udf(constant(name, arguments, value));
         }
+        context.register_udf(current_setting::function());
         let missing = || QueryError::Internal("the catalog of Postgres is not there".into());
         let catalog = context.catalog(&name).and_then(|catalog| catalog.schema(PG_CATALOG));
-        Ok(Self { state: context.state(), catalog: catalog.ok_or_else(missing)? })
+        let schemas = [
+            (PG_CATALOG, catalog.ok_or_else(missing)?),
+            (INFORMATION_SCHEMA, information_schema::of(&name, &columns)?),
+        ];
+        Ok(Self { state: context.state(), schemas })
     }
 }
 
