@@ -63,7 +63,7 @@ use crate::guard::{self, Described};
 use crate::metrics::{Door, Metrics, Outcome};
 use crate::remote::Remote;
 use answer::{Clock, Head, Message};
-use kept::{KeepAggregates, Kept};
+use kept::{KeepAggregates, KeepLatest, Kept};
 use latest::LatestFirst;
 use pages::{KEPT, Results, Whole};
 use session::Sessions;
@@ -359,6 +359,7 @@ impl Engine {
         let latest = request.latest.unwrap_or(true);
         let rules = [
             (KeepAggregates::NAME, kept),
+            (KeepLatest::NAME, kept && latest),
             (GroupByWords::NAME, words),
             (LatestFirst::NAME, latest),
         ];

@@ -5,21 +5,20 @@
 use std::sync::{Arc, OnceLock};
 
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
-use datafusion::datasource::physical_plan::FileScanConfig;
-use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 
 use super::answer::Place;
-use super::kept::KeepAggregates;
-use super::latest::LatestFirst;
+use super::kept::{KeepAggregates, KeepLatest};
+use super::latest::{LatestFirst, reads_files};
 use super::words::GroupByWords;
 use crate::error::QueryError;
 use crate::remote::{Ran, Remote, Rows};
 
 /// Rules whose operators only this process can run.
-const OF_THIS_PROCESS: [&str; 3] = [KeepAggregates::NAME, GroupByWords::NAME, LatestFirst::NAME];
+const OF_THIS_PROCESS: [&str; 4] =
+    [KeepAggregates::NAME, KeepLatest::NAME, GroupByWords::NAME, LatestFirst::NAME];
 
 /// A plan that runs.
 pub(super) struct Started {
@@ -106,12 +105,6 @@ fn compares_with_many(plan: &LogicalPlan) -> Result<bool, QueryError> {
         })
     })?;
     Ok(found)
-}
-
-fn reads_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let scan = plan.downcast_ref::<DataSourceExec>();
-    scan.is_some_and(|scan| scan.data_source().downcast_ref::<FileScanConfig>().is_some())
-        || plan.children().into_iter().any(reads_files)
 }
 
 /// A session without the rules whose operators share what this process remembers of other queries.

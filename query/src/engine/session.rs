@@ -14,7 +14,7 @@ use datafusion::prelude::SessionConfig;
 use tokio::sync::OnceCell;
 
 use super::cooperate::Cooperate;
-use super::kept::{KeepAggregates, Kept};
+use super::kept::{KeepAggregates, KeepLatest, Kept};
 use super::latest::LatestFirst;
 use super::postgres::PostgresSession;
 use super::request::Dialect;
@@ -55,6 +55,7 @@ impl Sessions {
             .with_default_features()
             .with_optimizer_rule(Arc::new(UseRollUps))
             .with_physical_optimizer_rule(Arc::new(Cooperate))
+            .with_physical_optimizer_rule(Arc::new(KeepLatest { kept: kept.clone() }))
             .with_physical_optimizer_rule(Arc::new(LatestFirst))
             .with_physical_optimizer_rule(Arc::new(GroupByWords { words }))
             .with_physical_optimizer_rule(Arc::new(KeepAggregates { kept }))

@@ -7,7 +7,9 @@
 //! A condition of time that all rows of a file pass is no part of the question, so "the last hour"
 //! finds what the hour before it left.
 
+mod answers;
 mod exec;
+mod latest;
 mod question;
 mod store;
 
@@ -26,6 +28,7 @@ use datafusion::physical_plan::union::UnionExec;
 pub(crate) use store::{Kept, KeptCounters};
 
 use exec::KeptAggregateExec;
+pub(super) use latest::KeepLatest;
 pub(super) use question::{is_dynamic, over};
 
 use question::is_by_row;

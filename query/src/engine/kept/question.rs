@@ -1,10 +1,11 @@
-//! What a partial aggregate asks of a file, so that the same question is known again: by what is
-//! computed, whatever columns are called.
+//! What a partial aggregate, or a search for the first rows by some order, asks of a file, so that the same
+//! question is known again: by what is computed, whatever columns are called.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::compute::SortOptions;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{
@@ -26,6 +27,7 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
 
 use crate::catalog::barrier;
 use crate::engine::words::EncodeExec;
@@ -33,11 +35,11 @@ use crate::engine::words::EncodeExec;
 /// Aggregates whose partial state is the same whatever the order of rows.
 const ORDERLESS: [&str; 5] = ["count", "sum", "min", "max", "avg"];
 
-/// What is computed of each row, from the aggregate down to the file, and then of all.
+/// What is computed of each row and then of all, from that down to the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Question {
     steps: Vec<Step>,
-    /// Of the state that comes out.
+    /// Of what comes out.
     types: Vec<DataType>,
 }
 
@@ -45,6 +47,8 @@ pub(crate) struct Question {
 enum Step {
     Group(Expression),
     Aggregate(Aggregate),
+    /// How rows are ordered, and how many of the first are wanted.
+    First(Vec<(Expression, SortOptions)>, usize),
     Project(Vec<Expression>),
     /// Columns whose words get numbers, and which numbers.
     Encode(Vec<usize>, u64),
@@ -94,9 +98,9 @@ pub(super) fn is_by_row(plan: &Arc<dyn ExecutionPlan>) -> bool {
     )
 }
 
-/// An aggregate straight over files.
+/// An aggregate, or a search for the first rows, straight over files.
 pub(super) struct Asked<'a> {
-    aggregate: &'a AggregateExec,
+    of_all: OfAll<'a>,
     /// The plans below it, down to the scan.
     between: Vec<&'a Arc<dyn ExecutionPlan>>,
     pub(super) config: &'a FileScanConfig,
@@ -106,15 +110,55 @@ pub(super) struct Asked<'a> {
     conditions: Vec<Arc<dyn PhysicalExpr>>,
 }
 
+/// What is made of all rows together.
+#[derive(Clone, Copy)]
+enum OfAll<'a> {
+    Aggregate(&'a AggregateExec),
+    First(&'a SortExec, usize),
+}
+
+impl<'a> OfAll<'a> {
+    fn of(plan: &'a Arc<dyn ExecutionPlan>) -> Option<Self> {
+        if let Some(sort) = plan.downcast_ref::<SortExec>() {
+            return Some(Self::First(sort, sort.fetch()?));
+        }
+        let aggregate = plan.downcast_ref::<AggregateExec>()?;
+        aggregate.limit_options().is_none().then_some(Self::Aggregate(aggregate))
+    }
+
+    fn input(self) -> &'a Arc<dyn ExecutionPlan> {
+        match self {
+            Self::Aggregate(aggregate) => aggregate.input(),
+            Self::First(sort, _) => sort.input(),
+        }
+    }
+
+    fn schema(self) -> SchemaRef {
+        match self {
+            Self::Aggregate(aggregate) => aggregate.schema(),
+            Self::First(sort, _) => sort.schema(),
+        }
+    }
+
+    fn over(self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        match self {
+            Self::Aggregate(aggregate) => {
+                over(&(Arc::new(aggregate.clone()) as Arc<dyn ExecutionPlan>), input)
+            }
+            // Made anew: what one knows of its first rows must not leave out any of another's.
+            Self::First(sort, rows) => {
+                Ok(Arc::new(SortExec::new(sort.expr().clone(), input).with_fetch(Some(rows))))
+            }
+        }
+    }
+}
+
 impl<'a> Asked<'a> {
     /// `None` if it is anything else.
     pub(super) fn of(plan: &'a Arc<dyn ExecutionPlan>) -> Option<Self> {
-        let aggregate = plan.downcast_ref::<AggregateExec>()?;
-        if aggregate.limit_options().is_some() {
-            return None;
-        }
+        let of_all = OfAll::of(plan)?;
         let mut between = Vec::new();
-        let mut below = aggregate.input();
+        let mut below = of_all.input();
         while is_by_row(below) {
             between.push(below);
             below = below.children().first().copied()?;
@@ -124,14 +168,21 @@ impl<'a> Asked<'a> {
         let filter = source.filter();
         let conditions = filter.iter().flat_map(split_conjunction).cloned();
         let conditions = conditions.filter(|condition| !is_dynamic(condition)).collect();
-        let asked = Self { aggregate, between, config, source, conditions };
+        let asked = Self { of_all, between, config, source, conditions };
         config.limit.is_none().then_some(asked)
     }
 
     /// What is asked of one file; `None` if the answer depends on more than the file.
     pub(super) fn question(&self, file: &PartitionedFile) -> Option<Question> {
         let mut steps = Vec::new();
-        self.group(&mut steps)?;
+        match self.of_all {
+            OfAll::Aggregate(aggregate) => group(aggregate, &mut steps)?,
+            OfAll::First(sort, rows) => {
+                let order = sort.expr().iter();
+                let order = order.map(|by| Some((known(&by.expr)?, by.options)));
+                steps.push(Step::First(order.collect::<Option<_>>()?, rows));
+            }
+        }
         for plan in &self.between {
             if let Some(project) = plan.downcast_ref::<ProjectionExec>() {
                 let columns = project.expr().iter().map(|column| known(&column.expr));
@@ -155,7 +206,7 @@ impl<'a> Asked<'a> {
             conditions.filter(|condition| !holds(condition, &|column| self.of_table(column), file));
         let conditions = conditions.map(known).collect::<Option<_>>()?;
         steps.push(Step::Scan(columns, conditions));
-        let schema = self.aggregate.schema();
+        let schema = self.of_all.schema();
         let types = schema.fields().iter().map(|field| field.data_type().clone()).collect();
         Some(Question { steps, types })
     }
@@ -183,33 +234,9 @@ impl<'a> Asked<'a> {
         (place == column.index()).then_some(place)
     }
 
-    fn group(&self, steps: &mut Vec<Step>) -> Option<()> {
-        let group = self.aggregate.group_expr();
-        if !group.is_single() || !group.null_expr().is_empty() {
-            return None;
-        }
-        for (expression, _) in group.expr() {
-            steps.push(Step::Group(known(expression)?));
-        }
-        let aggregates = self.aggregate.aggr_expr().iter().zip(self.aggregate.filter_expr());
-        for (aggregate, filter) in aggregates {
-            let function = aggregate.fun();
-            if !ORDERLESS.contains(&function.name()) || !aggregate.order_bys().is_empty() {
-                return None;
-            }
-            let arguments = aggregate.expressions();
-            steps.push(Step::Aggregate(Aggregate {
-                function: function.clone(),
-                arguments: arguments.iter().map(known).collect::<Option<_>>()?,
-                distinct: aggregate.is_distinct(),
-                ignore_nulls: aggregate.ignore_nulls(),
-                filter: match filter {
-                    Some(filter) => Some(known(filter)?),
-                    None => None,
-                },
-            }));
-        }
-        Some(())
+    /// The first and the last time of a file's rows, in nanoseconds, if they are known.
+    pub(super) fn times(&self, file: &PartitionedFile) -> Option<(i64, i64)> {
+        bounds(file, self.config.file_schema().index_of("time").ok()?)
     }
 
     /// The same of one file alone.
@@ -224,8 +251,37 @@ impl<'a> Asked<'a> {
         for above in self.between.iter().rev() {
             plan = over(above, plan)?;
         }
-        over(&(Arc::new(self.aggregate.clone()) as Arc<dyn ExecutionPlan>), plan)
+        self.of_all.over(plan)
     }
+}
+
+fn group(aggregate: &AggregateExec, steps: &mut Vec<Step>) -> Option<()> {
+    let group = aggregate.group_expr();
+    if !group.is_single() || !group.null_expr().is_empty() {
+        return None;
+    }
+    for (expression, _) in group.expr() {
+        steps.push(Step::Group(known(expression)?));
+    }
+    let aggregates = aggregate.aggr_expr().iter().zip(aggregate.filter_expr());
+    for (aggregate, filter) in aggregates {
+        let function = aggregate.fun();
+        if !ORDERLESS.contains(&function.name()) || !aggregate.order_bys().is_empty() {
+            return None;
+        }
+        let arguments = aggregate.expressions();
+        steps.push(Step::Aggregate(Aggregate {
+            function: function.clone(),
+            arguments: arguments.iter().map(known).collect::<Option<_>>()?,
+            distinct: aggregate.is_distinct(),
+            ignore_nulls: aggregate.ignore_nulls(),
+            filter: match filter {
+                Some(filter) => Some(known(filter)?),
+                None => None,
+            },
+        }));
+    }
+    Some(())
 }
 
 /// Whether a condition changes while the plan runs.
@@ -278,9 +334,7 @@ fn holds(
             }
         };
         let asked_ns = nanoseconds(literal.downcast_ref::<Literal>()?.value())?;
-        let bounds = file.statistics.as_ref()?.column_statistics.get(place(column)?)?;
-        let first_ns = nanoseconds(bounds.min_value.get_value()?)?;
-        let last_ns = nanoseconds(bounds.max_value.get_value()?)?;
+        let (first_ns, last_ns) = bounds(file, place(column)?)?;
         Some(match operator {
             Operator::GtEq => first_ns >= asked_ns,
             Operator::Gt => first_ns > asked_ns,
@@ -290,6 +344,13 @@ fn holds(
         })
     };
     told().unwrap_or(false)
+}
+
+/// The least and the greatest time of a file, in nanoseconds, by the column's place in the table.
+fn bounds(file: &PartitionedFile, place: usize) -> Option<(i64, i64)> {
+    let bounds = file.statistics.as_ref()?.column_statistics.get(place)?;
+    let least = nanoseconds(bounds.min_value.get_value()?)?;
+    Some((least, nanoseconds(bounds.max_value.get_value()?)?))
 }
 
 fn nanoseconds(value: &ScalarValue) -> Option<i64> {

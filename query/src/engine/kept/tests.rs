@@ -6,7 +6,7 @@ use crate::catalog::rollup::tests::{answer_with, quarter_of_an_hour, query};
 use crate::testing::{Stand, batch, flow};
 
 /// Files that queries did not have to read, and those they had.
-async fn counted(stand: &Stand) -> (u64, u64) {
+pub(super) async fn counted(stand: &Stand) -> (u64, u64) {
     let (_, text) = stand.get("/metrics").await;
     let counter = |name: &str| -> u64 {
         let mut lines = text.lines();

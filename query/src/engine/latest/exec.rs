@@ -9,7 +9,6 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -19,7 +18,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
-use super::{Bounds, Wanted};
+use super::Bounds;
+use super::first::{First, Wanted};
 
 /// The operator: the rows of its input, of which those beyond the bound may be missing.
 #[derive(Debug)]
@@ -142,11 +142,11 @@ impl Looking {
     /// are passed by if all are beyond it.
     fn tell(&self, first: &First) -> Result<()> {
         let mut most = self.most.lock().unwrap_or_else(PoisonError::into_inner);
-        if first.most >= *most {
+        if first.most() >= *most {
             return Ok(());
         }
-        *most = first.most;
-        self.bounds.set(first.wanted.order, first.key(first.most))
+        *most = first.most();
+        self.bounds.set(first.wanted().order, first.wanted().key(first.most()))
     }
 }
 
@@ -165,7 +165,7 @@ async fn last(
     let mut all = First::new(wanted);
     while let Some(task) = tasks.join_next().await {
         let of_partition = task.map_err(|error| DataFusionError::External(Box::new(error)))??;
-        of_partition.found.into_iter().for_each(|key| all.add(key));
+        all.join(of_partition);
     }
     Ok(all.last())
 }
@@ -188,72 +188,10 @@ async fn first(
             return internal_err!("a column of times has none");
         };
         for time in times.iter().flatten() {
-            first.add(first.key(time));
+            first.add(wanted.key(time));
         }
         first.shrink();
         looking.tell(&first)?;
     }
     Ok(first)
-}
-
-/// The least of many keys.
-struct First {
-    wanted: Wanted,
-    found: Vec<i64>,
-    /// No key above it is among the least.
-    most: i64,
-}
-
-impl First {
-    fn new(wanted: Wanted) -> Self {
-        Self { wanted, found: Vec::new(), most: i64::MAX }
-    }
-
-    /// A time as a key, or the other way around: what is wanted first is least.
-    fn key(&self, time_ns: i64) -> i64 {
-        if self.wanted.order == Operator::GtEq { !time_ns } else { time_ns }
-    }
-
-    fn add(&mut self, key: i64) {
-        if key > self.most {
-            return;
-        }
-        self.found.push(key);
-        if self.found.len() >= 2 * self.wanted.rows {
-            self.shrink();
-        }
-    }
-
-    fn shrink(&mut self) {
-        let rows = self.wanted.rows;
-        if self.found.len() >= rows {
-            self.most = *self.found.select_nth_unstable(rows - 1).1;
-            self.found.truncate(rows);
-        }
-    }
-
-    /// The time of the last that is wanted; `None` if there are not so many.
-    fn last(mut self) -> Option<i64> {
-        self.shrink();
-        (self.found.len() == self.wanted.rows).then(|| self.key(self.most))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_of_many_times_are_found() {
-        for (order, wanted) in [(Operator::GtEq, 990), (Operator::LtEq, 9)] {
-            let mut first = First::new(Wanted { order, rows: 10 });
-            for time in 0..1000 {
-                first.add(first.key((time * 7) % 1000));
-            }
-            assert_eq!(first.last(), Some(wanted));
-            let mut few = First::new(Wanted { order, rows: 10 });
-            (0..9).for_each(|time| few.add(few.key(time)));
-            assert_eq!(few.last(), None);
-        }
-    }
 }

@@ -9,6 +9,7 @@
 //! spares.
 
 mod exec;
+mod first;
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use datafusion::physical_expr::expressions::{
     BinaryExpr, Column, DynamicFilterPhysicalExpr, LikeExpr, Literal, lit,
 };
 use datafusion::physical_expr::projection::ProjectionExpr;
-use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr, conjunction, split_conjunction};
+use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
 use datafusion::physical_plan::ExecutionPlan;
@@ -38,6 +39,7 @@ use datafusion::physical_plan::union::UnionExec;
 use super::kept::{is_dynamic, over};
 use crate::catalog::barrier;
 use exec::LatestExec;
+pub(super) use first::{First, Wanted};
 
 /// More rows than this are looked for in one go.
 const MAX_ROWS: usize = 10_000;
@@ -60,16 +62,9 @@ impl PhysicalOptimizerRule for LatestFirst {
         options: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = plan.transform_up(|node| {
-            let Some(sort) = node.downcast_ref::<SortExec>() else {
-                return Ok(Transformed::no(node));
-            };
-            let Some(rows) = sort.fetch().filter(|rows| (1..=MAX_ROWS).contains(rows)) else {
-                return Ok(Transformed::no(node));
-            };
-            match by_time(sort.expr().first(), sort.input(), rows, options)? {
-                Some(input) => Ok(Transformed::yes(over(&node, input)?)),
-                None => Ok(Transformed::no(node)),
-            }
+            let bounded = with_bound(node.clone(), options)?;
+            let changed = !Arc::ptr_eq(&bounded, &node);
+            Ok(Transformed::new_transformed(bounded, changed))
         })?;
         Ok(plan.data)
     }
@@ -83,26 +78,47 @@ impl PhysicalOptimizerRule for LatestFirst {
     }
 }
 
+/// A search for the first rows by time, with a bound in each scan; any other plan as it is.
+pub(super) fn with_bound(
+    plan: Arc<dyn ExecutionPlan>,
+    options: &ConfigOptions,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some(sort) = plan.downcast_ref::<SortExec>() else { return Ok(plan) };
+    let Some((column, wanted)) = wanted_by_column(sort) else { return Ok(plan) };
+    match by_time(sort.input(), column, wanted, options)? {
+        Some(input) => over(&plan, input),
+        None => Ok(plan),
+    }
+}
+
+/// A sort for few first rows by a column, its place and what is wanted of it.
+pub(super) fn wanted_by_column(sort: &SortExec) -> Option<(usize, Wanted)> {
+    let rows = sort.fetch().filter(|rows| (1..=MAX_ROWS).contains(rows))?;
+    let first = sort.expr().first();
+    let column = first.expr.downcast_ref::<Column>()?.index();
+    let order = if first.options.descending { Operator::GtEq } else { Operator::LtEq };
+    Some((column, Wanted { order, rows }))
+}
+
 /// The input of a sort by time, told of the time of the last row as soon as that is known; `None` if
 /// it is sorted by anything else or no files are read.
 fn by_time(
-    first: &PhysicalSortExpr,
     input: &Arc<dyn ExecutionPlan>,
-    rows: usize,
+    column: usize,
+    wanted: Wanted,
     options: &ConfigOptions,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let Some(column) = first.expr.downcast_ref::<Column>() else { return Ok(None) };
-    let Some((input, bounds)) = bounded(input, column.index())? else { return Ok(None) };
+    let Some((input, bounds)) = bounded(input, column)? else { return Ok(None) };
     // Of its own: what is looked at is bounded before all is known.
-    let Some((looked_at, looking)) = bounded(&input, column.index())? else { return Ok(None) };
+    let Some((looked_at, looking)) = bounded(&input, column)? else { return Ok(None) };
     if bounds.0.is_empty() {
         return Ok(None);
     }
-    let time = ProjectionExpr { expr: first.expr.clone(), alias: column.name().to_owned() };
+    let schema = looked_at.schema();
+    let name = schema.field(column).name();
+    let time = ProjectionExpr { expr: Arc::new(Column::new(name, column)), alias: name.clone() };
     let times = Arc::new(ProjectionExec::try_new([time], looked_at)?);
     let times = ProjectionPushdown::new().optimize(times, options)?;
-    let order = if first.options.descending { Operator::GtEq } else { Operator::LtEq };
-    let wanted = Wanted { order, rows };
     Ok(Some(Arc::new(LatestExec::new(input, bounds, times, looking, wanted))))
 }
 
@@ -137,13 +153,9 @@ fn scans(
             // Rows in memory: reading them costs nothing.
             return Ok(Some(plan.clone()));
         };
-        let read = source.projection().and_then(|columns| columns.iter().nth(column));
-        let Some(time) = read.and_then(|read| read.expr.downcast_ref::<Column>()) else {
+        let Some(time) = time_of(source, column).filter(|_| config.limit.is_none()) else {
             return Ok(None);
         };
-        if time.name() != "time" || config.limit.is_some() {
-            return Ok(None);
-        }
         let filter = source.filter();
         let before = filter.iter().flat_map(split_conjunction).filter(|before| !is_dynamic(before));
         if before.clone().any(is_needle) {
@@ -157,18 +169,7 @@ fn scans(
         bounds.push(bound);
         return Ok(Some(DataSourceExec::from_data_source(config)));
     }
-    let below = if let Some(project) = plan.downcast_ref::<ProjectionExec>() {
-        let of = project.expr().get(column).and_then(|of| of.expr.downcast_ref::<Column>());
-        of.map(Column::index)
-    } else if let Some(filter) = plan.downcast_ref::<FilterExec>() {
-        match filter.projection() {
-            _ if filter.fetch().is_some() => None,
-            Some(columns) => columns.get(column).copied(),
-            None => Some(column),
-        }
-    } else {
-        (plan.is::<CooperativeExec>() || barrier::is(plan)).then_some(column)
-    };
+    let below = below(plan, column);
     match (below, plan.children().as_slice()) {
         (Some(below), [child]) => match scans(child, below, bounds)? {
             Some(child) => Ok(Some(over(plan, child)?)),
@@ -177,6 +178,47 @@ fn scans(
         // An empty side has no times.
         (_, []) => Ok(Some(plan.clone())),
         _ => Ok(None),
+    }
+}
+
+/// The place in its input of a column that a plan hands on as it is.
+fn below(plan: &Arc<dyn ExecutionPlan>, column: usize) -> Option<usize> {
+    if let Some(project) = plan.downcast_ref::<ProjectionExec>() {
+        let of = project.expr().get(column)?;
+        return of.expr.downcast_ref::<Column>().map(Column::index);
+    }
+    if let Some(filter) = plan.downcast_ref::<FilterExec>() {
+        return match filter.projection() {
+            _ if filter.fetch().is_some() => None,
+            Some(columns) => columns.get(column).copied(),
+            None => Some(column),
+        };
+    }
+    (plan.is::<CooperativeExec>() || barrier::is(plan)).then_some(column)
+}
+
+/// The column that a scan hands on at that place, if it is that of times.
+fn time_of(source: &ParquetSource, column: usize) -> Option<&Column> {
+    let read = source.projection()?.iter().nth(column)?;
+    read.expr.downcast_ref::<Column>().filter(|column| column.name() == "time")
+}
+
+/// Whether a plan reads files of the store.
+pub(super) fn reads_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let scan = plan.downcast_ref::<DataSourceExec>();
+    scan.is_some_and(|scan| scan.downcast_to_file_source::<ParquetSource>().is_some())
+        || plan.children().into_iter().any(reads_files)
+}
+
+/// Whether a column of a plan over one scan of files is that of times.
+pub(super) fn is_time(plan: &Arc<dyn ExecutionPlan>, column: usize) -> bool {
+    if let Some(scan) = plan.downcast_ref::<DataSourceExec>() {
+        let files = scan.downcast_to_file_source::<ParquetSource>();
+        return files.is_some_and(|(_, source)| time_of(source, column).is_some());
+    }
+    match (below(plan, column), plan.children().as_slice()) {
+        (Some(below), [child]) => is_time(child, below),
+        _ => false,
     }
 }
 
@@ -196,14 +238,6 @@ fn is_needle(condition: &Arc<dyn PhysicalExpr>) -> bool {
         let begins = pattern.is_some_and(|pattern| !pattern.starts_with(['%', '_']));
         names(like.expr()) && !like.negated() && begins
     })
-}
-
-/// Which rows are wanted.
-#[derive(Clone, Copy, Debug)]
-struct Wanted {
-    /// What times have to be to that of the last one.
-    order: Operator,
-    rows: usize,
 }
 
 /// Those of all scans of a plan.

@@ -3,16 +3,16 @@ use serde_json::{Value, json};
 use crate::catalog::rollup::tests::quarter_of_an_hour;
 use crate::testing::{Stand, batch, flow};
 
+/// Of files that are read, whatever queries before left.
 async fn rows(stand: &Stand, sql: &str, latest: bool) -> Value {
-    let response = stand.post(json!({"sql": sql, "latest": latest})).await;
+    let response = stand.post(json!({"sql": sql, "latest": latest, "kept": false})).await;
     let body: Value = response.json().await.unwrap();
     assert!(body.get("error").is_none(), "{sql}: {body}");
     body["rows"].clone()
 }
 
 async fn is_bounded(stand: &Stand, sql: &str) -> bool {
-    let plan = stand.rows(&format!("explain {sql}")).await;
-    plan.iter().any(|row| row.to_string().contains("LatestExec"))
+    rows(stand, &format!("explain {sql}"), true).await.to_string().contains("LatestExec")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,7 +58,7 @@ async fn files_of_other_hours_are_passed_by() {
     let answer = async |order: &str, rows: usize| {
         let sql = format!("select time, source_pod from flows order by time {order} limit {rows}");
         assert!(is_bounded(&stand, &sql).await);
-        let response = stand.post(json!({"sql": sql})).await;
+        let response = stand.post(json!({"sql": sql, "kept": false})).await;
         let body: Value = response.json().await.unwrap();
         (body["rows"].clone(), body["bytes_scanned"].as_u64().unwrap())
     };
