@@ -212,12 +212,12 @@ impl Metrics {
         let kept = KeptCounters::default();
         registry.register(
             "kept_found",
-            "Files that a query had not to read for an aggregate, since an earlier one left it",
+            "Files that a query had not to read for an aggregate or the latest rows, since an earlier one left them",
             kept.found.clone(),
         );
         registry.register(
             "kept_read",
-            "Files that a query had to read for an aggregate that is kept",
+            "Files that a query had to read for an aggregate or latest rows that are kept",
             kept.read.clone(),
         );
         let results_dropped = Family::default();

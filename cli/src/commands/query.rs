@@ -83,7 +83,7 @@ struct QuerySettings {
     /// Hot rows of a relay kept here, as bytes on the wire [default: 1073741824].
     #[arg(long, value_name = "BYTES")]
     hot_bytes: Option<usize>,
-    /// Memory for aggregates of files that queries leave for those after them; 0 keeps none [default: 134217728].
+    /// Memory for what queries leave of files for those after them: aggregates and latest rows; 0 keeps none [default: 134217728].
     #[arg(long, value_name = "BYTES")]
     kept_bytes: Option<usize>,
     /// From the start of a query to its last row [default: 1m].

@@ -29,6 +29,10 @@ pub use table::{Column, Table, tables};
 /// Bumped with every change of the stored columns; files of older versions are fixed up on read.
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// Columns of flows that questions name exact values of, each of which few rows have, spread over a file however it
+/// is sorted. Verdicts, workloads and policies are none: rows are sorted by them or nearly so.
+pub const NEEDLES: [&str; 4] = ["source_ip", "destination_ip", "source_pod", "destination_pod"];
+
 table! {
     /// One row: what one observation point saw of one connection, or of one kind of denied
     /// attempt, in one interval. Counters are deltas.

@@ -129,10 +129,38 @@ async fn psql_describes_what_is_there() {
     let (first, _) = psql(&stand, &["-At", "-c", "select 'flows'::regclass::oid"]).await;
     let (again, _) = psql(&stand, &["-At", "-c", "select 'flows'::regclass::oid"]).await;
     assert_eq!((first.is_empty(), &first), (false, &again));
-    let columns = "select column_name, data_type from information_schema.columns \
-                   where table_name = 'flows' and column_name in ('time', 'verdict') order by 1";
+    let columns = "select column_name, ordinal_position, data_type, udt_name, is_nullable, numeric_precision \
+                   from information_schema.columns where table_name = 'flows' and column_name in \
+                   ('time', 'verdict', 'destination_port', 'bytes', 'policies', 'source_names') order by 2";
     let (printed, complaint) = psql(&stand, &["-At", "-c", columns]).await;
-    assert_eq!((printed.lines().count(), complaint.as_str()), (2, ""), "{printed}");
+    let told: Vec<(&str, &str)> = printed.lines().filter_map(|line| line.split_once('|')).collect();
+    let found = |name: &str| {
+        let (_, told) = told.iter().find(|(column, _)| *column == name).unwrap();
+        told.split_once('|').unwrap()
+    };
+    assert_eq!((told.len(), complaint.as_str()), (6, ""), "{printed}");
+    assert_eq!(found("time"), ("1", "timestamp with time zone|timestamptz|NO|"));
+    for (name, expected) in [
+        ("verdict", "text|text|NO|"),
+        ("destination_port", "integer|int4|YES|32"),
+        ("bytes", "numeric|numeric|NO|"),
+        ("policies", "jsonb|jsonb|NO|"),
+        ("source_names", "ARRAY|_text|NO|"),
+    ] {
+        assert_eq!(found(name).1, expected, "{name}");
+    }
+    for view in ["views", "table_constraints", "key_column_usage", "referential_constraints"] {
+        let sql = format!("select count(*) from information_schema.{view}");
+        assert_eq!(psql(&stand, &["-At", "-c", &sql]).await, ("0\n".into(), String::new()));
+    }
+    for (sql, expected) in [
+        ("select current_setting('search_path'), current_setting('timezone')", "public|UTC\n"),
+        ("select current_setting('work_mem', true) is null", "t\n"),
+    ] {
+        assert_eq!(psql(&stand, &["-At", "-c", sql]).await, (expected.into(), String::new()));
+    }
+    let (_, complaint) = psql(&stand, &["-c", "select current_setting('work_mem')"]).await;
+    assert!(complaint.contains("there is no setting \"work_mem\""), "{complaint}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

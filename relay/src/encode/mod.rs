@@ -13,6 +13,7 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::compute_leaves;
 use parquet::errors::ParquetError;
+use weir_flow::schema::NEEDLES;
 
 use crate::columns::{Column, Columns};
 use leaf::KeyedLeaf;
@@ -44,7 +45,7 @@ pub(crate) fn encode_columns(columns: &Columns, shape: &Shape) -> Result<Bytes, 
     for (field, column) in schema.fields().iter().zip(&columns.columns) {
         keyed.push(match column {
             Column::Text { values, keys } => {
-                let bloom = shape::BLOOM.contains(&field.name().as_str());
+                let bloom = NEEDLES.contains(&field.name().as_str());
                 vec![KeyedLeaf::text(values, keys, bloom)]
             }
             Column::Lists { values, keys } => KeyedLeaf::of_lists(values, keys)?,

@@ -10,11 +10,6 @@ use weir_flow::schema::SCHEMA_VERSION;
 /// Metadata key of the version of the columns.
 pub const SCHEMA_VERSION_KEY: &str = "weir.schema_version";
 
-/// Columns that questions name exact values of, and whose values are spread over a file however it
-/// is sorted. Verdicts, workloads and policies need none: rows are sorted by them or nearly so, and
-/// statistics say where they are.
-pub(super) const BLOOM: &[&str] = &["source_ip", "destination_ip", "source_pod", "destination_pod"];
-
 /// Numbers that come again as they are, alone or in runs: a moment in the row of the first packet,
 /// in that of the rest and as the end, or one reading in many rows. Compression finds them whole. All
 /// others have dictionaries: what takes less room (`BYTE_STREAM_SPLIT` for the counters, a hundredth of a

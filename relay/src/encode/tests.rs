@@ -105,7 +105,7 @@ fn every_column_has_statistics_an_index_and_some_a_filter() {
                 assert!(column.column_index_offset().is_some(), "{path}");
                 assert!(column.offset_index_offset().is_some(), "{path}");
                 let has_filter = column.bloom_filter_offset().is_some();
-                assert_eq!(has_filter, shape::BLOOM.contains(&path.as_str()), "{path}");
+                assert_eq!(has_filter, NEEDLES.contains(&path.as_str()), "{path}");
             }
         }
     }

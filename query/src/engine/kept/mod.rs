@@ -1,4 +1,4 @@
-//! Aggregates of files that earlier queries left.
+//! Aggregates of files that earlier queries left; `latest` has the same of rows.
 //!
 //! A file never changes, so neither does what a partial aggregate makes of it: its sums, counts and
 //! sets by group. This rule splits a partial aggregate by file and looks up what is known; only the

@@ -15,7 +15,7 @@ const MOST_OF_ALL: usize = 8;
 /// question.
 const ENTRY_BYTES: usize = 1024;
 
-/// Aggregates of files.
+/// What files answered.
 #[derive(Debug)]
 pub(crate) struct Kept {
     limit_bytes: usize,

@@ -35,6 +35,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::union::UnionExec;
+use weir_flow::schema::NEEDLES;
 
 use super::kept::{is_dynamic, over};
 use crate::catalog::barrier;
@@ -43,9 +44,6 @@ pub(super) use first::{First, Wanted};
 
 /// More rows than this are looked for in one go.
 const MAX_ROWS: usize = 10_000;
-
-/// Columns of which a value is in few rows.
-const NEEDLES: [&str; 4] = ["source_pod", "destination_pod", "source_ip", "destination_ip"];
 
 /// The rule.
 #[derive(Debug)]
