@@ -18,7 +18,7 @@ use weir_flow::schema::table_schema;
 use weir_flow::values::protocol_number;
 
 /// The columns it is computed from.
-const ARGUMENTS: [&str; 7] = [
+pub(super) const ARGUMENTS: [&str; 7] = [
     "protocol",
     "source_ip",
     "destination_ip",

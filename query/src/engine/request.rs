@@ -10,7 +10,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use super::sums::SumsRequest;
 use crate::catalog::loss::Loss;
 use crate::catalog::state::{Kind, State};
-use crate::catalog::table::Flows;
+use crate::catalog::table::{AllColumns, Flows};
 use crate::catalog::{FLOWS, LOSS};
 use crate::error::QueryError;
 use crate::filter::Filter;
@@ -140,13 +140,13 @@ pub(crate) struct FlowsRequest {
 
 impl FlowsRequest {
     pub(super) fn plan(self, flows: &Arc<Flows>) -> Result<LogicalPlan, QueryError> {
-        let view = Arc::new(flows.clone().view()?);
         let since = self.since.map(|since| col("time").gt_eq(time(since)));
         let until = self.until.map(|until| col("time").lt(time(until)));
         let filter = self.filter.map(Filter::into_expr);
         let verdicts = self.verdicts.then(|| col("count").gt(lit(0_u64)));
         let ascending = self.order == Order::Ascending;
-        let mut plan = LogicalPlanBuilder::scan(FLOWS, provider_as_source(view), None)?;
+        let mut plan =
+            LogicalPlanBuilder::scan(FLOWS, provider_as_source(AllColumns::of(flows)), None)?;
         for condition in [since, until, verdicts, filter].into_iter().flatten() {
             plan = plan.filter(condition)?;
         }

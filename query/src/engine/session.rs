@@ -78,7 +78,7 @@ impl Sessions {
         dialect: Dialect,
         without: &[&str],
     ) -> Result<SessionState, QueryError> {
-        let schema = tables.schema()?;
+        let schema = tables.schema();
         let (shared, schemas) = match dialect {
             Dialect::Own => (&self.shared, &[][..]),
             Dialect::Postgres => {

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, 
 
 use super::request::time;
 use crate::catalog::FLOWS;
-use crate::catalog::table::Flows;
+use crate::catalog::table::{AllColumns, Flows};
 use crate::error::QueryError;
 use crate::filter::Filter;
 use crate::functions::convert::time_bucket;
@@ -161,10 +161,10 @@ impl SumsRequest {
 
 impl Selection {
     fn plan(&self, flows: &Arc<Flows>) -> Result<LogicalPlanBuilder, QueryError> {
-        let view = Arc::new(flows.clone().view()?);
-        let mut plan = LogicalPlanBuilder::scan(FLOWS, provider_as_source(view), None)?
-            .filter(col("time").gt_eq(time(self.since_ns)))?
-            .filter(col("time").lt(time(self.until_ns)))?;
+        let mut plan =
+            LogicalPlanBuilder::scan(FLOWS, provider_as_source(AllColumns::of(flows)), None)?
+                .filter(col("time").gt_eq(time(self.since_ns)))?
+                .filter(col("time").lt(time(self.until_ns)))?;
         if let Some(filter) = self.filter.clone() {
             plan = plan.filter(filter.into_expr())?;
         }

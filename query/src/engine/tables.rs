@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::catalog::{MemorySchemaProvider, SchemaProvider as _};
+use async_trait::async_trait;
+use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::error::Result;
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::access::Principal;
@@ -11,7 +13,7 @@ use crate::catalog::loss::Loss;
 use crate::catalog::moment::Moment;
 use crate::catalog::snapshot::Snapshots;
 use crate::catalog::state::{Kind, State};
-use crate::catalog::table::Flows;
+use crate::catalog::table::{AllColumns, Flows};
 use crate::catalog::{CONNECTIONS, EDGES, FLOWS, LOSS, edges};
 use crate::error::QueryError;
 
@@ -39,17 +41,14 @@ impl Tables {
     }
 
     /// All of them by name.
-    pub(super) fn schema(&self) -> Result<MemorySchemaProvider, QueryError> {
-        let schema = MemorySchemaProvider::new();
-        schema.register_table(FLOWS.into(), Arc::new(self.flows.clone().view()?))?;
-        schema.register_table(CONNECTIONS.into(), Arc::new(Connections))?;
-        schema.register_table(EDGES.into(), Arc::new(edges::view(&self.moment)?))?;
-        schema.register_table(LOSS.into(), self.loss.clone())?;
-        for kind in Kind::ALL {
-            let table = Arc::new(self.state.table(kind, None));
-            schema.register_table(kind.name().into(), table)?;
+    pub(super) fn schema(&self) -> Schema {
+        let Self { moment, flows, loss, state } = self;
+        Schema {
+            moment: moment.clone(),
+            flows: flows.clone(),
+            loss: loss.clone(),
+            state: state.clone(),
         }
-        Ok(schema)
     }
 
     /// EXPLAIN ANALYZE counts the rows that a principal does not see, and the statistics of EXPLAIN VERBOSE are of
@@ -72,5 +71,39 @@ impl Tables {
     /// What the answer must say about itself; known once the query is planned.
     pub(super) fn warnings(&self) -> Vec<String> {
         [self.moment.warnings(), self.state.warnings()].concat()
+    }
+}
+
+/// The tables by name, each made when a query names it.
+#[derive(Debug)]
+pub(super) struct Schema {
+    moment: Arc<Moment>,
+    flows: Arc<Flows>,
+    loss: Arc<Loss>,
+    state: Arc<State>,
+}
+
+#[async_trait]
+impl SchemaProvider for Schema {
+    fn table_names(&self) -> Vec<String> {
+        let names = [FLOWS, CONNECTIONS, EDGES, LOSS].into_iter();
+        names.chain(Kind::ALL.map(Kind::name)).map(str::to_owned).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(Some(match name {
+            FLOWS => AllColumns::of(&self.flows),
+            CONNECTIONS => Arc::new(Connections),
+            EDGES => Arc::new(edges::view(&self.moment)?),
+            LOSS => self.loss.clone(),
+            name => match Kind::ALL.into_iter().find(|kind| kind.name() == name) {
+                Some(kind) => Arc::new(self.state.table(kind, None)),
+                None => return Ok(None),
+            },
+        }))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.table_names().iter().any(|known| known == name)
     }
 }

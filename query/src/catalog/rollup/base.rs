@@ -10,7 +10,7 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use crate::catalog::moment::Moment;
-use crate::catalog::table::Flows;
+use crate::catalog::table::AllColumns;
 
 /// A scan of all `flows` with conditions and projections above it.
 pub(super) struct Base {
@@ -27,7 +27,7 @@ impl Base {
         match plan {
             LogicalPlan::TableScan(scan) => {
                 let provider = source_as_provider(&scan.source).ok()?;
-                let moment = provider.downcast_ref::<Flows>()?.moment_of_all()?;
+                let moment = provider.downcast_ref::<AllColumns>()?.stored().moment_of_all()?;
                 if scan.fetch.is_some() || !moment.may_use_roll_ups() {
                     return None;
                 }
