@@ -272,4 +272,4 @@ impl Bound {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

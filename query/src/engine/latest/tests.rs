@@ -3,6 +3,20 @@ use serde_json::{Value, json};
 use crate::catalog::rollup::tests::quarter_of_an_hour;
 use crate::testing::{Stand, batch, flow};
 
+/// Searches for the first rows by time.
+pub(in crate::engine) const BY_TIME: [&str; 8] = [
+    "select * from flows order by time desc, source_pod limit 20",
+    "select time, source_pod from flows where verdict = 'deny' order by time desc, 2 limit 7",
+    "select source_pod, time as at from flows order by at, source_pod limit 30 offset 5",
+    "select time, source_pod from flows where source_pod like '%od-1%' order by time desc, 2 limit 50",
+    "select time, n from (select time, source_namespace as n, source_pod as p from flows \
+     where destination_port = 6379) where n = 'ns-1' order by time desc, n limit 9",
+    "select time, source_pod from flows where verdict = 'nothing' order by time desc, 2 limit 3",
+    "select time, source_pod from flows order by time, 2 limit 5000",
+    "select time, source_pod from flows \
+     where time < timestamp '2026-01-01T00:05:00Z' order by time desc, 2 limit 3",
+];
+
 /// Of files that are read, whatever queries before left.
 async fn rows(stand: &Stand, sql: &str, latest: bool) -> Value {
     let response = stand.post(json!({"sql": sql, "latest": latest, "kept": false})).await;
@@ -18,18 +32,7 @@ async fn is_bounded(stand: &Stand, sql: &str) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_latest_rows_are_the_same_with_a_bound() {
     let stand = quarter_of_an_hour().await;
-    for sql in [
-        "select * from flows order by time desc, source_pod limit 20",
-        "select time, source_pod from flows where verdict = 'deny' order by time desc, 2 limit 7",
-        "select source_pod, time as at from flows order by at, source_pod limit 30 offset 5",
-        "select time, source_pod from flows where source_pod like '%od-1%' order by time desc, 2 limit 50",
-        "select time, n from (select time, source_namespace as n, source_pod as p from flows \
-         where destination_port = 6379) where n = 'ns-1' order by time desc, n limit 9",
-        "select time, source_pod from flows where verdict = 'nothing' order by time desc, 2 limit 3",
-        "select time, source_pod from flows order by time, 2 limit 5000",
-        "select time, source_pod from flows \
-         where time < timestamp '2026-01-01T00:05:00Z' order by time desc, 2 limit 3",
-    ] {
+    for sql in BY_TIME {
         assert!(is_bounded(&stand, sql).await, "{sql}");
         assert_eq!(rows(&stand, sql, true).await, rows(&stand, sql, false).await, "{sql}");
     }
