@@ -2,6 +2,7 @@
 
 pub(crate) mod barrier;
 pub(crate) mod completeness;
+pub(crate) mod computed;
 pub(crate) mod connection_id;
 pub(crate) mod connections;
 pub(crate) mod edges;

@@ -8,9 +8,10 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 
 use super::sums::SumsRequest;
+use crate::catalog::computed::AllColumns;
 use crate::catalog::loss::Loss;
 use crate::catalog::state::{Kind, State};
-use crate::catalog::table::{AllColumns, Flows};
+use crate::catalog::table::Flows;
 use crate::catalog::{FLOWS, LOSS};
 use crate::error::QueryError;
 use crate::filter::Filter;

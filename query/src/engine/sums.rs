@@ -11,7 +11,8 @@ use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, 
 
 use super::request::time;
 use crate::catalog::FLOWS;
-use crate::catalog::table::{AllColumns, Flows};
+use crate::catalog::computed::AllColumns;
+use crate::catalog::table::Flows;
 use crate::error::QueryError;
 use crate::filter::Filter;
 use crate::functions::convert::time_bucket;

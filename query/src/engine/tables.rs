@@ -8,12 +8,13 @@ use datafusion::error::Result;
 use datafusion::logical_expr::LogicalPlan;
 
 use crate::access::Principal;
+use crate::catalog::computed::AllColumns;
 use crate::catalog::connections::Connections;
 use crate::catalog::loss::Loss;
 use crate::catalog::moment::Moment;
 use crate::catalog::snapshot::Snapshots;
 use crate::catalog::state::{Kind, State};
-use crate::catalog::table::{AllColumns, Flows};
+use crate::catalog::table::Flows;
 use crate::catalog::{CONNECTIONS, EDGES, FLOWS, LOSS, edges};
 use crate::error::QueryError;
 

@@ -9,8 +9,8 @@ use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
+use crate::catalog::computed::AllColumns;
 use crate::catalog::moment::Moment;
-use crate::catalog::table::AllColumns;
 
 /// A scan of all `flows` with conditions and projections above it.
 pub(super) struct Base {
