@@ -24,16 +24,40 @@ const WORDS: [&str; 9] = [
     "::reg",
 ];
 
-/// Parts of psql's `\d+`, `\dn+` and `\du`, and of Grafana's query builder, that the planner does not know, and
-/// what they say here: there are no options of tables, no privileges, nobody is a member of a role, and one schema is
-/// searched. Spaces and capitals do not matter.
-const REWORDED: [(&str, &str); 4] = [
+/// Parts of psql's `\d+`, `\dn+`, `\dp`, `\dT`, `\df+`, `\do` and `\du`, and of Grafana's query builder, that the planner
+/// does not know, and what they say here: there are no options of tables, no privileges, no policies of rows and no
+/// descriptions, nobody is a member of a role, and one schema is searched. Spaces and capitals do not matter.
+const REWORDED: [(&str, &str); 10] = [
     (
         "pg_catalog.array_to_string(c.reloptions || array(select 'toast.' || x from \
          pg_catalog.unnest(tc.reloptions) x), ', ')",
         "''",
     ),
     ("pg_catalog.array_to_string(n.nspacl, E'\\n')", "''"),
+    ("pg_catalog.array_to_string(c.relacl, E'\\n')", "''"),
+    ("pg_catalog.array_to_string(p.proacl, E'\\n')", "''"),
+    (
+        "pg_catalog.array_to_string(ARRAY(SELECT attname || E':\\n  ' || \
+         pg_catalog.array_to_string(attacl, E'\\n  ') FROM pg_catalog.pg_attribute a WHERE attrelid = c.oid \
+         AND NOT attisdropped AND attacl IS NOT NULL), E'\\n')",
+        "''",
+    ),
+    (
+        "pg_catalog.array_to_string(ARRAY(SELECT polname || CASE WHEN NOT polpermissive THEN E' (RESTRICTIVE)' \
+         ELSE '' END || CASE WHEN polcmd != '*' THEN E' (' || polcmd::pg_catalog.text || E'):' ELSE E':' END || \
+         CASE WHEN polqual IS NOT NULL THEN E'\\n  (u): ' || pg_catalog.pg_get_expr(polqual, polrelid) ELSE E'' \
+         END || CASE WHEN polwithcheck IS NOT NULL THEN E'\\n  (c): ' || \
+         pg_catalog.pg_get_expr(polwithcheck, polrelid) ELSE E'' END || CASE WHEN polroles <> '{0}' THEN \
+         E'\\n  to: ' || pg_catalog.array_to_string(ARRAY(SELECT rolname FROM pg_catalog.pg_roles WHERE oid = \
+         ANY (polroles) ORDER BY 1), E', ') ELSE E'' END FROM pg_catalog.pg_policy pol WHERE polrelid = c.oid), \
+         E'\\n')",
+        "''",
+    ),
+    (
+        "(SELECT c.relkind = 'c' FROM pg_catalog.pg_class c WHERE c.oid = t.typrelid)",
+        "EXISTS (SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid = t.typrelid AND c.relkind = 'c')",
+    ),
+    ("pg_catalog.obj_description(o.oprcode, 'pg_proc')", "NULL"),
     (
         "ARRAY(SELECT b.rolname FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles b ON \
          (m.roleid = b.oid) WHERE m.member = r.oid) as memberof",

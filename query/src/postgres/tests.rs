@@ -118,6 +118,16 @@ async fn psql_describes_what_is_there() {
         ("\\df", &["List of functions"]),
         ("\\df ip_in_net", &["List of functions"]),
         ("\\dx", &[]),
+        ("\\dp", &["flows", "Access privileges", "Policies"]),
+        ("\\z flows", &["flows"]),
+        ("\\dT", &["List of data types"]),
+        ("\\df+", &["List of functions"]),
+        ("\\db", &["List of tablespaces"]),
+        ("\\do", &["List of operators"]),
+        ("\\dc", &["List of conversions"]),
+        ("\\dF", &["List of text search configurations"]),
+        ("\\da", &["List of aggregate functions"]),
+        ("\\des", &["List of foreign servers"]),
     ] {
         let (printed, complaint) = psql(&stand, &["-c", command]).await;
         let missing: Vec<_> = expected.iter().filter(|word| !printed.contains(**word)).collect();

@@ -79,11 +79,27 @@ impl PostgresSession {
     }
 }
 
+/// Functions that say whether an object is found without its schema. All are.
+const VISIBLE: [&str; 11] = [
+    "pg_collation_is_visible",
+    "pg_conversion_is_visible",
+    "pg_function_is_visible",
+    "pg_opclass_is_visible",
+    "pg_operator_is_visible",
+    "pg_opfamily_is_visible",
+    "pg_statistics_obj_is_visible",
+    "pg_ts_config_is_visible",
+    "pg_ts_dict_is_visible",
+    "pg_ts_parser_is_visible",
+    "pg_type_is_visible",
+];
+
 /// What questions of psql ask for and is the same for all.
 fn constants() -> Vec<(&'static str, Vec<DataType>, ScalarValue)> {
     use DataType::{Int32, Int64, Utf8};
-    let (none, yes) = (ScalarValue::Utf8(None), ScalarValue::Boolean(Some(true)));
-    vec![
+    let none = ScalarValue::Utf8(None);
+    let visible = VISIBLE.map(|name| (name, vec![Int32], ScalarValue::Boolean(Some(true))));
+    let others = [
         ("version", vec![], ScalarValue::Utf8(Some(version()))),
         ("col_description", vec![Int32, Int32], none.clone()),
         ("obj_description", vec![Int32, Utf8], none.clone()),
@@ -91,12 +107,13 @@ fn constants() -> Vec<(&'static str, Vec<DataType>, ScalarValue)> {
         ("pg_get_viewdef", vec![Int32], none.clone()),
         ("pg_get_function_result", vec![Int32], none.clone()),
         ("pg_get_function_arguments", vec![Int32], none.clone()),
+        ("pg_get_function_sqlbody", vec![Int32], none.clone()),
+        ("pg_tablespace_location", vec![Int32], none.clone()),
         ("pg_size_pretty", vec![Int64], none),
         ("pg_table_size", vec![Int32], ScalarValue::Int64(None)),
         ("pg_database_size", vec![Utf8], ScalarValue::Int64(None)),
-        ("pg_function_is_visible", vec![Int32], yes.clone()),
-        ("pg_type_is_visible", vec![Int32], yes),
-    ]
+    ];
+    others.into_iter().chain(visible).collect()
 }
 
 /// A function that always says the same.
