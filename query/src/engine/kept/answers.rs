@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use arrow::record_batch::RecordBatch;
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::internal_err;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::FileGroup;
@@ -13,6 +15,7 @@ use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
 use object_store::path::Path;
@@ -62,6 +65,7 @@ pub(super) struct Answers {
     context: Arc<TaskContext>,
     found: Count,
     scanned: Count,
+    few_rows: bool,
 }
 
 impl Answers {
@@ -79,7 +83,13 @@ impl Answers {
             context,
             found: MetricBuilder::new(metrics).counter("kept_files", partition),
             scanned: MetricBuilder::new(metrics).counter("bytes_scanned", partition),
+            few_rows: false,
         }
+    }
+
+    /// Of few of a file's rows: they do not bring along the words of all others.
+    pub(super) fn of_few_rows(self) -> Self {
+        Self { few_rows: true, ..self }
     }
 
     pub(super) fn of(
@@ -101,7 +111,12 @@ impl Answers {
                 return internal_err!("what files were asked is no question any more");
             };
             let plan = with_bound(asked.of_file(file)?, self.context.session_config().options())?;
-            let input = plan.execute(0, self.context.clone())?;
+            let mut input = plan.execute(0, self.context.clone())?;
+            if self.few_rows {
+                let batches = input.map(|batch| own_words(&batch?));
+                let schema = plan.schema();
+                input = Box::pin(RecordBatchStreamAdapter::new(schema, batches));
+            }
             Ok(Keeping {
                 plan,
                 input,
@@ -117,6 +132,20 @@ impl Answers {
             Err(error) => stream::iter([Err(error)]).boxed(),
         }
     }
+}
+
+/// The rows with those words alone that are in them.
+fn own_words(batch: &RecordBatch) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(|column| {
+        let data_type = column.data_type();
+        match data_type {
+            DataType::Dictionary(_, words) => cast(&cast(column, words)?, data_type),
+            _ => Ok(column.clone()),
+        }
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &rows)?)
 }
 
 /// The answer of a file on its way, kept when it is complete.
@@ -156,5 +185,31 @@ impl Stream for Keeping {
             }
         }
         Poll::Ready(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array as _, ArrayRef, AsArray as _, DictionaryArray, UInt8Array};
+    use arrow::datatypes::Int32Type;
+
+    use super::*;
+
+    #[test]
+    fn few_rows_have_their_own_words() {
+        let texts: Vec<String> = (0..1_000).map(|number| number.to_string()).collect();
+        let all = texts.iter().map(|text| Some(text.as_str())).chain([None]);
+        let words = all.collect::<DictionaryArray<Int32Type>>().slice(997, 4);
+        let numbers = Arc::new(UInt8Array::from(vec![1, 2, 3, 4]));
+        let batch = RecordBatch::try_from_iter_with_nullable([
+            ("word", Arc::new(words) as ArrayRef, true),
+            ("number", numbers as ArrayRef, false),
+        ]);
+        let batch = batch.unwrap();
+        let few = own_words(&batch).unwrap();
+        assert_eq!((few.schema(), few.column(1)), (batch.schema(), batch.column(1)));
+        let text = |words| cast(words, &DataType::Utf8).unwrap();
+        assert_eq!(&text(few.column(0)), &text(batch.column(0)));
+        assert_eq!(few.column(0).as_dictionary::<Int32Type>().values().len(), 3);
     }
 }

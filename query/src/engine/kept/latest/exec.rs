@@ -154,6 +154,7 @@ impl ExecutionPlan for KeptLatestExec {
             return internal_err!("KeptLatestExec has no partition {partition}, or it ran before");
         }
         let answers = Answers::new(&self.sort, &self.kept, context, &self.metrics, partition);
+        let answers = answers.of_few_rows();
         let (search, column) = (self.search.clone(), self.column);
         let of_files = stream::try_unfold(answers, move |answers| {
             let search = search.clone();
