@@ -10,6 +10,7 @@ mod kept;
 mod latest;
 mod morsel;
 mod pages;
+mod passes;
 mod place;
 mod postgres;
 mod record;
@@ -328,18 +329,19 @@ impl Engine {
             () = killed.killed.cancelled() => return Err(killed.error()),
         };
         let limit = limit.min(MAX_ROWS);
-        let tables = Tables::new(&self.snapshots, principal, roll_ups);
+        let tables = Tables::new(&self.snapshots, principal, roll_ups).ahead_on(Handle::current());
         let dialect = match &request {
             Request::Sql(request) => request.dialect,
             _ => Dialect::Own,
         };
         let environment = turn.environment.clone();
-        let state = self.sessions.of(&tables, environment, dialect, &without).await?;
+        let mut state = self.sessions.of(&tables, environment, dialect, &without).await?;
         let (messages, receiver) = mpsc::channel(2);
         let remote = self.remote.clone();
         let task = self.threads().spawn(async move {
             let _turn = turn;
-            let work = work::work(&state, &tables, remote.as_deref(), request, limit, &messages);
+            let work =
+                work::work(&mut state, &tables, remote.as_deref(), request, limit, &messages);
             let message = match work.await {
                 Ok(end) => Message::End(end),
                 Err(error) => Message::Failed(error),

@@ -95,14 +95,16 @@ impl Sessions {
         catalog.register_schema(&options.default_schema, Arc::new(schema))?;
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(options.default_catalog.clone(), Arc::new(catalog));
-        let mut state =
-            SessionStateBuilder::new_from_existing(shared.clone()).with_runtime_env(environment);
-        if !without.is_empty() {
+        let mut state = shared.clone();
+        // Building one enters every function by its name again: only where something has to be another.
+        if !without.is_empty() || !Arc::ptr_eq(shared.runtime_env(), &environment) {
             let mut rules = shared.physical_optimizers().to_vec();
             rules.retain(|rule| !without.contains(&rule.name()));
-            state = state.with_physical_optimizer_rules(rules);
+            state = SessionStateBuilder::new_from_existing(state)
+                .with_runtime_env(environment)
+                .with_physical_optimizer_rules(rules)
+                .build();
         }
-        let mut state = state.build();
         // What `now()` is.
         state.mark_start_execution();
         state.register_catalog_list(Arc::new(catalogs));

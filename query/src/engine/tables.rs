@@ -1,12 +1,14 @@
 //! The tables of one query.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::error::Result;
 use datafusion::logical_expr::LogicalPlan;
+use tokio::runtime::Handle;
 
+use super::answer::AbortOnDrop;
 use crate::access::Principal;
 use crate::catalog::computed::AllColumns;
 use crate::catalog::connections::Connections;
@@ -18,12 +20,16 @@ use crate::catalog::table::Flows;
 use crate::catalog::{CONNECTIONS, EDGES, FLOWS, LOSS, edges};
 use crate::error::QueryError;
 
+/// Tables of what relays hold and have written.
+const OF_MOMENT: [&str; 4] = [FLOWS, CONNECTIONS, EDGES, LOSS];
+
 /// What one query of somebody reads: all at the same moment.
 pub(super) struct Tables {
     pub(super) moment: Arc<Moment>,
     pub(super) flows: Arc<Flows>,
     pub(super) loss: Arc<Loss>,
     pub(super) state: Arc<State>,
+    ahead: Option<Arc<Ahead>>,
 }
 
 impl Tables {
@@ -38,17 +44,33 @@ impl Tables {
             loss: Loss::new(moment.clone()),
             state: State::new(snapshots.clone(), principal.clone()),
             moment,
+            ahead: None,
+        }
+    }
+
+    /// The same for a query that will run: relays are asked on these threads as soon as it is known that it reads
+    /// what they hold, beside its planning.
+    pub(super) fn ahead_on(self, threads: Handle) -> Self {
+        let ahead = Ahead { moment: self.moment.clone(), threads, task: OnceLock::new() };
+        Self { ahead: Some(Arc::new(ahead)), ..self }
+    }
+
+    /// Rows of this moment will be read.
+    pub(super) fn begin(&self) {
+        if let Some(ahead) = &self.ahead {
+            ahead.begin();
         }
     }
 
     /// All of them by name.
     pub(super) fn schema(&self) -> Schema {
-        let Self { moment, flows, loss, state } = self;
+        let Self { moment, flows, loss, state, ahead } = self;
         Schema {
             moment: moment.clone(),
             flows: flows.clone(),
             loss: loss.clone(),
             state: state.clone(),
+            ahead: ahead.clone(),
         }
     }
 
@@ -75,6 +97,26 @@ impl Tables {
     }
 }
 
+/// Takes the query's snapshot before its scans ask for it.
+#[derive(Debug)]
+struct Ahead {
+    moment: Arc<Moment>,
+    /// Not those that plan: what is started there waits until planning pauses.
+    threads: Handle,
+    task: OnceLock<AbortOnDrop>,
+}
+
+impl Ahead {
+    fn begin(&self) {
+        self.task.get_or_init(|| {
+            let moment = self.moment.clone();
+            // If it fails, the scan that needs it asks again and says so.
+            let task = self.threads.spawn(async move { drop(moment.snapshot().await) });
+            AbortOnDrop(task.abort_handle())
+        });
+    }
+}
+
 /// The tables by name, each made when a query names it.
 #[derive(Debug)]
 pub(super) struct Schema {
@@ -82,16 +124,20 @@ pub(super) struct Schema {
     flows: Arc<Flows>,
     loss: Arc<Loss>,
     state: Arc<State>,
+    ahead: Option<Arc<Ahead>>,
 }
 
 #[async_trait]
 impl SchemaProvider for Schema {
     fn table_names(&self) -> Vec<String> {
-        let names = [FLOWS, CONNECTIONS, EDGES, LOSS].into_iter();
+        let names = OF_MOMENT.into_iter();
         names.chain(Kind::ALL.map(Kind::name)).map(str::to_owned).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some(ahead) = self.ahead.as_ref().filter(|_| OF_MOMENT.contains(&name)) {
+            ahead.begin();
+        }
         Ok(Some(match name {
             FLOWS => AllColumns::of(&self.flows),
             CONNECTIONS => Arc::new(Connections),

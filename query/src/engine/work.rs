@@ -6,6 +6,7 @@ use futures::StreamExt as _;
 use tokio::sync::mpsc;
 
 use super::answer::{End, Head, Message};
+use super::passes;
 use super::place::{self, Started};
 use super::request::Request;
 use super::tables::Tables;
@@ -15,7 +16,7 @@ use crate::remote::Remote;
 
 /// Sends the head, the batches, and says how it ended.
 pub(super) async fn work(
-    state: &SessionState,
+    state: &mut SessionState,
     tables: &Tables,
     remote: Option<&dyn Remote>,
     request: Request,
@@ -23,6 +24,9 @@ pub(super) async fn work(
     messages: &mpsc::Sender<Message>,
 ) -> Result<End, QueryError> {
     let mut warnings = Vec::new();
+    if matches!(request, Request::Flows(_) | Request::Loss(_) | Request::Sums(_)) {
+        tables.begin();
+    }
     let plan = match request {
         Request::Sql(request) => {
             let plan = guard::plan(state, &request).await?;
@@ -41,6 +45,7 @@ pub(super) async fn work(
         }
     };
     let plan = bounded(plan, limit)?;
+    passes::set(state, &plan)?;
     let mut started = Started::new(state, remote, &plan).await?;
     let (schema, place) = (started.batches.schema(), started.place.clone());
     let completeness = tables.moment.completeness().await;
@@ -81,7 +86,7 @@ async fn send(messages: &mpsc::Sender<Message>, message: Message) -> Result<(), 
 }
 
 /// One row more than the limit is enough to know that rows are cut off.
-fn bounded(plan: LogicalPlan, limit: usize) -> Result<LogicalPlan, QueryError> {
+pub(super) fn bounded(plan: LogicalPlan, limit: usize) -> Result<LogicalPlan, QueryError> {
     if place::explains(&plan) {
         return Ok(plan);
     }
