@@ -12,6 +12,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use super::answer::Place;
 use super::kept::{KeepAggregates, KeepLatest};
 use super::latest::{LatestFirst, reads_files};
+use super::passes;
 use super::words::GroupByWords;
 use crate::error::QueryError;
 use crate::remote::{Ran, Remote, Rows};
@@ -36,7 +37,7 @@ enum Measure {
 impl Started {
     /// Starts a plan. With a `remote` it runs there if it can.
     pub(super) async fn new(
-        state: &SessionState,
+        state: &mut SessionState,
         remote: Option<&dyn Remote>,
         plan: &LogicalPlan,
     ) -> Result<Self, QueryError> {
@@ -63,11 +64,14 @@ impl Started {
     }
 
     async fn here(
-        state: &SessionState,
+        state: &mut SessionState,
         plan: &LogicalPlan,
         place: Option<Place>,
     ) -> Result<Self, QueryError> {
-        let physical = state.create_physical_plan(plan).await.map_err(QueryError::planning)?;
+        let plan = passes::optimize(state, plan).map_err(QueryError::planning)?;
+        let planner = state.query_planner();
+        let physical = planner.create_physical_plan(&plan, state).await;
+        let physical = physical.map_err(QueryError::planning)?;
         let batches = execute_stream(physical.clone(), state.task_ctx())?;
         Ok(Self { batches, place, measure: Measure::Here(physical) })
     }

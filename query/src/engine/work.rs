@@ -6,7 +6,6 @@ use futures::StreamExt as _;
 use tokio::sync::mpsc;
 
 use super::answer::{End, Head, Message};
-use super::passes;
 use super::place::{self, Started};
 use super::request::Request;
 use super::tables::Tables;
@@ -45,7 +44,6 @@ pub(super) async fn work(
         }
     };
     let plan = bounded(plan, limit)?;
-    passes::set(state, &plan)?;
     let mut started = Started::new(state, remote, &plan).await?;
     let (schema, place) = (started.batches.schema(), started.place.clone());
     let completeness = tables.moment.completeness().await;
