@@ -3,6 +3,7 @@
 //! A query is one task there. It sends batches through a channel of two; whoever asked reads them,
 //! watches the clock, and ends the task by going away.
 
+mod ahead;
 mod answer;
 mod caller;
 mod cooperate;

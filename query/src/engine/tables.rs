@@ -1,6 +1,6 @@
 //! The tables of one query.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
@@ -8,7 +8,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::LogicalPlan;
 use tokio::runtime::Handle;
 
-use super::answer::AbortOnDrop;
+use super::ahead::Ahead;
 use crate::access::Principal;
 use crate::catalog::computed::AllColumns;
 use crate::catalog::connections::Connections;
@@ -51,7 +51,7 @@ impl Tables {
     /// The same for a query that will run: relays are asked on these threads as soon as it is known that it reads
     /// what they hold, beside its planning.
     pub(super) fn ahead_on(self, threads: Handle) -> Self {
-        let ahead = Ahead { moment: self.moment.clone(), threads, task: OnceLock::new() };
+        let ahead = Ahead::new(self.moment.clone(), threads);
         Self { ahead: Some(Arc::new(ahead)), ..self }
     }
 
@@ -94,26 +94,6 @@ impl Tables {
     /// What the answer must say about itself; known once the query is planned.
     pub(super) fn warnings(&self) -> Vec<String> {
         [self.moment.warnings(), self.state.warnings()].concat()
-    }
-}
-
-/// Takes the query's snapshot before its scans ask for it.
-#[derive(Debug)]
-struct Ahead {
-    moment: Arc<Moment>,
-    /// Not those that plan: what is started there waits until planning pauses.
-    threads: Handle,
-    task: OnceLock<AbortOnDrop>,
-}
-
-impl Ahead {
-    fn begin(&self) {
-        self.task.get_or_init(|| {
-            let moment = self.moment.clone();
-            // If it fails, the scan that needs it asks again and says so.
-            let task = self.threads.spawn(async move { drop(moment.snapshot().await) });
-            AbortOnDrop(task.abort_handle())
-        });
     }
 }
 
